@@ -1,0 +1,44 @@
+"""The one error hierarchy: each message says what happened, with which values, and what to do.
+
+An error of this hierarchy that reaches the command line ends the process with ``exit_status`` and its message, and no
+traceback; any other exception is a defect and shows one.
+"""
+
+
+class SalesviewsError(Exception):
+    """Base of every error that an operator can act on."""
+
+    exit_status = 1
+
+
+class SettingError(SalesviewsError):
+    """A setting's value cannot be used."""
+
+    exit_status = 2
+
+
+class BrokerError(SalesviewsError):
+    """Kafka cannot be started or reached."""
+
+
+class LakeError(SalesviewsError):
+    """A Delta table is missing, damaged, or not what its declaration says."""
+
+
+class FencedError(SalesviewsError):
+    """Another process wrote what this one owns; this one must stop and start again from what is committed."""
+
+
+class GapError(SalesviewsError):
+    """Messages between two positions are missing; going on would lose them silently."""
+
+
+class ParameterError(SalesviewsError):
+    """A request's parameter cannot be used.
+
+    :param parameter: the parameter's name, repeated in the HTTP error body
+    """
+
+    def __init__(self, parameter: str, message: str) -> None:
+        super().__init__(message)
+        self.parameter = parameter

@@ -1,0 +1,181 @@
+"""The Delta tables: names, schemas and partitions, derived from the fields and the views; and how to open them.
+
+Every table is readable by any Delta reader of version 1: UTC timestamps, no column mapping, no deletion vectors.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+
+from salesviews import event, views
+from salesviews.errors import LakeError
+
+_UTC = pa.timestamp("us", tz="UTC")
+
+_POSITION = [
+    pa.field("partition", pa.int32()),
+    pa.field("offset", pa.int64()),
+    pa.field("topic_id", pa.string()),
+]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Delta table of the lake.
+
+    :param name: its path under the lake
+    :param partition_by: partition columns, all in the schema
+    """
+
+    name: str
+    schema: pa.Schema
+    partition_by: tuple[str, ...]
+    doc: str
+
+
+BRONZE = Table(
+    "bronze/ventes_stream",
+    pa.schema(
+        [field.arrow for field in event.FIELDS]
+        + [
+            pa.field("payload", pa.binary()),
+            pa.field("key", pa.binary()),
+            pa.field("headers", pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))),
+            pa.field("topic", pa.string()),
+            pa.field("topic_id", pa.string()),
+            pa.field("kafka_timestamp", _UTC),
+            pa.field("partition", pa.int32()),
+            pa.field("offset", pa.int64()),
+            pa.field("date_ingestion", _UTC),
+            pa.field("jour", pa.date32()),
+        ]
+    ),
+    ("jour",),
+    "every raw message, exactly as received; append-only",
+)
+
+CLEAN = Table(
+    "silver/ventes_clean",
+    pa.schema(
+        [field.arrow for field in event.FIELDS]
+        + [
+            pa.field("annee", pa.int32()),
+            pa.field("mois", pa.int32()),
+            pa.field("jour", pa.int32()),
+            pa.field("jour_semaine", pa.string()),
+            pa.field("heure", pa.int32()),
+            *_POSITION,
+            pa.field("sequence", pa.int64()),
+        ]
+    ),
+    ("annee", "mois"),
+    "every sale that counts, with its Bronze position and its place in the total order; append-only",
+)
+
+REJECTED = Table(
+    "silver/ventes_rejetees",
+    pa.schema(
+        [
+            pa.field("motif", pa.string()),
+            pa.field("vente_id", pa.int64()),
+            *_POSITION,
+            pa.field("kafka_timestamp", _UTC),
+            pa.field("sequence", pa.int64()),
+            pa.field("compte_partition", pa.int32()),
+            pa.field("compte_offset", pa.int64()),
+            pa.field("compte_topic_id", pa.string()),
+        ]
+    ),
+    (),
+    "every message that does not count, with its motif; for a doublon, the position of the sale that counted; append-only",
+)
+
+SNAPSHOTS = Table(
+    "silver/snapshots",
+    pa.schema(
+        [
+            pa.field("id", pa.int64()),
+            pa.field("created_at", _UTC),
+            pa.field("generation", pa.int64()),
+            pa.field("sequence", pa.int64()),
+            pa.field(
+                "positions",
+                pa.list_(
+                    pa.struct(
+                        [
+                            ("topic", pa.string()),
+                            ("topic_id", pa.string()),
+                            ("partition", pa.int32()),
+                            ("offset", pa.int64()),
+                        ]
+                    )
+                ),
+            ),
+            pa.field("caught_up", pa.bool_()),
+            pa.field("tables", pa.list_(pa.struct([("table", pa.string()), ("version", pa.int64())]))),
+        ]
+    ),
+    (),
+    "the manifest: one row, whose id is the table's own version, says which version of every Silver table belongs together, "
+    "as of which next positions and which last sequence",
+)
+
+_PERIOD = ("annee", "mois")
+
+
+def of_view(view: views.View) -> Table:
+    return Table(f"silver/{view.name}", view.schema, _PERIOD, view.doc)
+
+
+def of_roll_up(roll_up: views.RollUp) -> Table:
+    return Table(f"silver/{roll_up.name}", roll_up.schema, _PERIOD if roll_up.partitioned else (), roll_up.doc)
+
+
+OVERWRITTEN: tuple[Table, ...] = (*map(of_view, views.VIEWS), *map(of_roll_up, views.ROLL_UPS))
+SILVER: tuple[Table, ...] = (CLEAN, REJECTED, *OVERWRITTEN)
+TABLES: tuple[Table, ...] = (BRONZE, *SILVER, SNAPSHOTS)
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The lake at an address: a folder.
+
+    Handles are opened anew for each commit: a long-lived one grows, and sees old versions.
+    """
+
+    root: str
+
+    def uri(self, table: Table) -> str:
+        return f"{self.root.rstrip('/')}/{table.name}"
+
+    def exists(self, table: Table) -> bool:
+        return DeltaTable.is_deltatable(self.uri(table))
+
+    def create(self, table: Table) -> None:
+        """Create a table that does not exist; safe to call from several processes at once."""
+        if "://" not in self.root:
+            Path(self.uri(table)).mkdir(parents=True, exist_ok=True)
+        DeltaTable.create(
+            self.uri(table),
+            schema=table.schema,
+            mode="ignore",
+            partition_by=list(table.partition_by) or None,
+            name=table.name.rpartition("/")[2],
+            description=table.doc,
+        )
+
+    def open(self, table: Table, version: int | None = None) -> DeltaTable:
+        """A new handle.
+
+        :raises LakeError: if the table does not exist
+        """
+        try:
+            return DeltaTable(self.uri(table), version=version)
+        except TableNotFoundError as error:
+            raise LakeError(
+                f"There is no Delta table at {self.uri(table)}. Is SALESVIEWS_LAKE the right address? "
+                "The processors create the tables when they start."
+            ) from error

@@ -1,0 +1,150 @@
+"""Every setting, declared as a row: name, default, how its text is read, help.
+
+Settings are read from the environment once, at the start of a process, into one frozen value that is passed along; nothing
+else reads the environment.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from salesviews.errors import SettingError
+
+PREFIX = "SALESVIEWS_"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting.
+
+    :param name: the environment variable without ``SALESVIEWS_``, in upper case; the attribute is the same in lower case
+    :param default: as text, read like a given one
+    :param read: text to value; raises ValueError with what was expected
+    """
+
+    name: str
+    default: str
+    read: Callable[[str], Any]
+    help: str
+    secret: bool = False
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.name
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _port(text: str) -> int:
+    port = int(text) if text.isascii() and text.isdigit() else 0
+    if not 1 <= port <= 65535:
+        raise ValueError("a port number from 1 to 65535")
+    return port
+
+
+def _positive_int(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise ValueError("a whole number of at least 1")
+    return int(text)
+
+
+def _positive_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 86_400:
+        raise ValueError("a number of seconds above 0 and below 86400")
+    return seconds
+
+
+def _options(text: str) -> dict[str, str]:
+    try:
+        options = json.loads(text or "{}")
+    except ValueError:
+        options = None
+    if not isinstance(options, dict):
+        raise ValueError('a JSON object, such as {"security.protocol": "SSL"}')
+    return {str(name): str(value) for name, value in options.items()}
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("HOME", "./data", _text, "folder of everything that is kept: lake/, state/, kafka/"),
+    Setting("LAKE", "", _text, "where the Delta tables are; default: the lake folder under the home folder"),
+    Setting("BROKER", "", _text, "host:port of a Kafka to use; default: the embedded one"),
+    Setting(
+        "KAFKA_OPTIONS",
+        "{}",
+        _options,
+        'librdkafka options for every client, as a JSON object: {"security.protocol": "SASL_SSL", ...}',
+        secret=True,
+    ),
+    Setting("KAFKA_PORT", "9092", _port, "port of the embedded Kafka (its controller listens on a free one)"),
+    Setting("TOPIC", "ventes", _text, "topic of the raw sales"),
+    Setting("PARTITIONS", "4", _positive_int, "partitions of a raw topic that does not exist yet"),
+    Setting("HOST", "127.0.0.1", _text, "address on which the web server listens"),
+    Setting("PORT", "8000", _port, "port on which the web server listens"),
+    Setting("BRONZE_INTERVAL_S", "5", _positive_seconds, "seconds between two Bronze commits"),
+    Setting("SNAPSHOT_INTERVAL_S", "3", _positive_seconds, "seconds between two Silver snapshots"),
+    Setting("DEDUP_DAYS", "30", _positive_int, "days, by Kafka timestamps, for which a vente_id is remembered"),
+    Setting("INGEST_PROCESSES", "1", _positive_int, "ingest processes that `up` and `demo` start"),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of this process. Attributes are the rows of ``SETTINGS``; the folders are derived from them."""
+
+    home: Path
+    lake: str
+    broker: str
+    is_broker_embedded: bool
+    kafka_options: dict[str, str]
+    kafka_port: int
+    topic: str
+    partitions: int
+    host: str
+    port: int
+    bronze_interval_s: float
+    snapshot_interval_s: float
+    dedup_days: int
+    ingest_processes: int
+
+    @property
+    def state_folder(self) -> Path:
+        return self.home / "state"
+
+    @property
+    def kafka_folder(self) -> Path:
+        return self.home / "kafka"
+
+    @property
+    def kafka_config(self) -> dict[str, Any]:
+        """librdkafka configuration that every client of this process starts from."""
+        return {"bootstrap.servers": self.broker, **self.kafka_options}
+
+
+def read(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of an environment (default: the process's own).
+
+    :raises SettingError: naming the variable, its value and what was expected
+    """
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        text = environment.get(setting.variable) or setting.default
+        try:
+            values[setting.name.lower()] = setting.read(text)
+        except ValueError as error:
+            shown = "(secret)" if setting.secret else repr(text)
+            raise SettingError(f"{setting.variable}={shown} cannot be used: it takes {error}.") from None
+    values["home"] = Path(values["home"]).expanduser().absolute()
+    values["lake"] = values["lake"] or str(values["home"] / "lake")
+    values["is_broker_embedded"] = not values["broker"]
+    values["broker"] = values["broker"] or f"127.0.0.1:{values['kafka_port']}"
+    return Settings(**values)

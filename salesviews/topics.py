@@ -1,0 +1,113 @@
+"""The Kafka topics of the pipeline, declared as values, and their creation.
+
+``ventes`` and its partitions belong to the producers; the others are made by ``create`` with the configuration they need.
+"""
+
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from salesviews import views
+from salesviews.errors import BrokerError
+from salesviews.settings import Settings
+
+LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
+"""What a message of ``ventes-typees`` may have at most; ingest splits far below it, one raw message is never split."""
+
+_FOREVER = "-1"
+_WEEK_MS = str(7 * 24 * 3600 * 1000)
+
+
+@dataclass(frozen=True)
+class Topic:
+    name: str
+    partitions: int
+    config: dict[str, str] = field(default_factory=dict)
+
+
+def raw(settings: Settings) -> Topic:
+    """Raw sales, any key; kept for good where this program creates it."""
+    return Topic(settings.topic, settings.partitions, {"retention.ms": _FOREVER})
+
+
+def rejets(settings: Settings) -> Topic:
+    """Dead letters, keyed by position, compacted: a replay writes each one over itself."""
+    return Topic(
+        f"{settings.topic}-rejets",
+        1,
+        {"cleanup.policy": "compact", "max.message.bytes": str(LARGEST_MESSAGE_BYTES)},
+    )
+
+
+def typees(settings: Settings) -> Topic:
+    """Typed batches in one partition: the total order. A work log, not an archive (Bronze is)."""
+    return Topic(
+        f"{settings.topic}-typees",
+        1,
+        {
+            "message.timestamp.type": "LogAppendTime",
+            "retention.ms": _WEEK_MS,
+            "max.message.bytes": str(LARGEST_MESSAGE_BYTES),
+        },
+    )
+
+
+def vues(view: views.View) -> Topic:
+    """A view's current values, keyed by key and window, compacted."""
+    return Topic(f"vues-{view.name}", 1, {"cleanup.policy": "compact"})
+
+
+def all_topics(settings: Settings) -> list[Topic]:
+    return [raw(settings), rejets(settings), typees(settings), *map(vues, views.VIEWS)]
+
+
+def ingest_group(settings: Settings) -> str:
+    return f"salesviews-{settings.topic}-ingest"
+
+
+def views_group(settings: Settings) -> str:
+    return f"salesviews-{settings.topic}-views"
+
+
+def create(settings: Settings, timeout_s: float = 30.0) -> None:
+    """Create the topics that do not exist; safe to call from several processes at once.
+
+    :raises BrokerError: if the broker does not answer, or refuses
+    """
+    admin = AdminClient(settings.kafka_config)
+    try:
+        existing = admin.list_topics(timeout=timeout_s).topics
+        missing = [topic for topic in all_topics(settings) if topic.name not in existing]
+        if not missing:
+            return
+        futures = admin.create_topics(
+            [NewTopic(topic.name, topic.partitions, config=topic.config) for topic in missing],
+            operation_timeout=timeout_s,
+        )
+        for future in futures.values():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+    except KafkaException as error:
+        raise BrokerError(
+            f"The topics cannot be created on {settings.broker}: {error.args[0].str()}. "
+            "Is the broker up (`salesviews broker`), and does SALESVIEWS_BROKER name it?"
+        ) from error
+
+
+def topic_id(settings: Settings, topic: str, timeout_s: float = 30.0) -> str:
+    """Kafka's id of a topic: a topic that is deleted and created again has another one.
+
+    :raises BrokerError: if the topic does not exist or the broker does not answer
+    """
+    from confluent_kafka import TopicCollection
+
+    admin = AdminClient(settings.kafka_config)
+    try:
+        described = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_s)[topic].result()
+    except KafkaException as error:
+        raise BrokerError(f"Topic {topic} cannot be described on {settings.broker}: {error.args[0].str()}.") from error
+    return str(described.topic_id)

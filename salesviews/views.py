@@ -1,0 +1,227 @@
+"""The materialized views and their roll-ups, declared as values. Adding a view is adding one ``View`` to ``VIEWS``.
+
+A view is keyed sums over tumbling windows. ``processors/views`` combines and sums it, ``sinks/silver`` writes its table,
+``vues-<name>`` carries its changes, ``web`` loads it: all from the declaration.
+
+Measures only ever add, which is what makes a view exact under late data, replay and any batching.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+import pyarrow as pa
+
+from salesviews import event, money
+
+
+class Source(StrEnum):
+    """The relation that a view's expressions read (columns: ``salesviews.typed``)."""
+
+    SALES = "ventes"
+    """The sales that count: valid, first of their ``vente_id``; with ``nouveau_client``."""
+    MESSAGES = "messages"
+    """Every received message with its outcome in ``motif`` (``valide``, ``doublon`` or a rejection)."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A tumbling window: its column is the window's start in UTC."""
+
+    column: str
+    duration: timedelta
+    arrow: pa.DataType
+
+    @property
+    def duration_ms(self) -> int:
+        return self.duration // timedelta(milliseconds=1)
+
+
+HOUR = Window("heure", timedelta(hours=1), pa.timestamp("us", tz="UTC"))
+DAY = Window("jour", timedelta(days=1), pa.date32())
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A key column of a view.
+
+    :param sql: its value for one row of the source; never NULL
+    """
+
+    name: str
+    sql: str
+    arrow: pa.DataType
+    doc: str
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A sum of integers over the rows of a window.
+
+    :param sql: the aggregate over the source's rows, an integer and never NULL
+    :param is_money: the integers are cents; the table has the amount as DECIMAL(18,2)
+    """
+
+    name: str
+    sql: str
+    doc: str
+    is_money: bool = False
+
+    @property
+    def arrow(self) -> pa.DataType:
+        return money.DECIMAL_ARROW if self.is_money else pa.int64()
+
+
+@dataclass(frozen=True)
+class View:
+    """A materialized view: for each key and window, the measures.
+
+    :param name: table ``silver/<name>`` and topic ``vues-<name>``
+    :param clock: the source's timestamp column that places a row in its window
+    """
+
+    name: str
+    source: Source
+    key: tuple[Dimension, ...]
+    window: Window
+    measures: tuple[Measure, ...]
+    doc: str
+    clock: str = "timestamp"
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        return tuple(dimension.name for dimension in self.key)
+
+    @property
+    def measure_names(self) -> tuple[str, ...]:
+        return tuple(measure.name for measure in self.measures)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Key, window, measures, then the partition columns: the year and month of the window's start."""
+        return pa.schema(
+            [pa.field(dimension.name, dimension.arrow) for dimension in self.key]
+            + [pa.field(self.window.column, self.window.arrow)]
+            + [pa.field(measure.name, measure.arrow) for measure in self.measures]
+            + [pa.field("annee", pa.int32()), pa.field("mois", pa.int32())]
+        )
+
+
+@dataclass(frozen=True)
+class RollUp:
+    """A table computed from a view's table each time the view changes.
+
+    :param group: columns of the view that remain
+    :param columns: (name, SQL over the view's table, Arrow type); money measures are there as ``<name>_cents``
+    :param partitioned: by year and month, as the view is: only changed months are written again
+    """
+
+    name: str
+    view: View
+    group: tuple[str, ...]
+    columns: tuple[tuple[str, str, pa.DataType], ...]
+    partitioned: bool
+    doc: str
+
+    @property
+    def schema(self) -> pa.Schema:
+        types = {field.name: field.type for field in self.view.schema}
+        return pa.schema(
+            [pa.field(name, types[name]) for name in self.group]
+            + [pa.field(name, arrow) for name, _, arrow in self.columns]
+        )
+
+
+def _text(name: str, doc: str) -> Dimension:
+    return Dimension(name, f"coalesce({name}, '{event.INCONNU}')", pa.string(), doc)
+
+
+PRODUIT = _text("produit_nom", "product")
+CATEGORIE = _text("categorie", "product line")
+PAYS = _text("pays", "country")
+SEGMENT = _text("segment", "customer segment")
+MOTIF = Dimension("motif", "motif", pa.string(), "outcome of the message")
+
+VENTES_COUNT = Measure("ventes_count", "count(*)", "sales")
+REVENUE_TOTAL = Measure("revenue_total", "sum(montant_cents)", "sum of montant", is_money=True)
+QUANTITE_TOTALE = Measure("quantite_totale", "sum(quantite)", "sum of quantite")
+NOUVEAUX_CLIENTS = Measure(
+    "nouveaux_clients",
+    "sum(nouveau_client)",
+    "clients whose first sale of the month in this product, category and country it is: adds up to distinct clients",
+)
+_SALES = (VENTES_COUNT, REVENUE_TOTAL, QUANTITE_TOTALE)
+
+HOURLY_SALES = View("hourly_sales", Source.SALES, (), HOUR, _SALES, "sales by hour")
+VENTES_PAR_PAYS = View("ventes_par_pays", Source.SALES, (PAYS,), HOUR, _SALES, "sales by country and hour")
+VENTES_PAR_PRODUIT = View(
+    "ventes_par_produit", Source.SALES, (PRODUIT, CATEGORIE), DAY, _SALES, "sales by product and day"
+)
+VENTES_PAR_SEGMENT = View(
+    "ventes_par_segment", Source.SALES, (SEGMENT, PAYS), DAY, _SALES, "sales by customer segment, country and day"
+)
+VENTES_PRODUIT_PAYS = View(
+    "ventes_produit_pays",
+    Source.SALES,
+    (PRODUIT, CATEGORIE, PAYS),
+    DAY,
+    (*_SALES, NOUVEAUX_CLIENTS),
+    "sales by product, country and day, with the new clients of the month",
+)
+QUALITE = View(
+    "qualite",
+    Source.MESSAGES,
+    (MOTIF,),
+    HOUR,
+    (
+        Measure("messages", "sum(messages)", "messages (positions, for `perdu`)"),
+        Measure("montants_arrondis", "sum(montant_arrondi)", "amounts with more than two decimals, rounded to the cent"),
+        *(
+            Measure(f"nuls_{name}", f"sum(nul_{name})", f"messages whose {name} is missing or could not be read")
+            for name in event.FIELD_NAMES
+        ),
+    ),
+    "outcome of messages by hour of their Kafka timestamp",
+    clock="kafka_timestamp",
+)
+
+VIEWS: tuple[View, ...] = (
+    HOURLY_SALES,
+    VENTES_PAR_PAYS,
+    VENTES_PAR_PRODUIT,
+    VENTES_PAR_SEGMENT,
+    VENTES_PRODUIT_PAYS,
+    QUALITE,
+)
+
+TOP_PRODUITS = RollUp(
+    "top_produits",
+    VENTES_PAR_PRODUIT,
+    ("produit_nom", "categorie"),
+    (
+        ("ventes_count", "sum(ventes_count)::BIGINT", pa.int64()),
+        ("revenue_total", money.decimal_sql("sum(revenue_total_cents)"), money.DECIMAL_ARROW),
+        ("quantite_moyenne", "sum(quantite_totale) / sum(ventes_count)", pa.float64()),
+    ),
+    partitioned=False,
+    doc="products by revenue, over all time",
+)
+VENTES_AGGREGES = RollUp(
+    "ventes_aggreges",
+    VENTES_PRODUIT_PAYS,
+    ("produit_nom", "categorie", "pays", "annee", "mois"),
+    (
+        ("nombre_ventes", "sum(ventes_count)::BIGINT", pa.int64()),
+        ("chiffre_affaires", money.decimal_sql("sum(revenue_total_cents)"), money.DECIMAL_ARROW),
+        (
+            "panier_moyen",
+            money.decimal_sql(money.mean_cents_sql("sum(revenue_total_cents)", "sum(ventes_count)")),
+            money.DECIMAL_ARROW,
+        ),
+        ("clients_uniques", "sum(nouveaux_clients)::BIGINT", pa.int64()),
+    ),
+    partitioned=True,
+    doc="sales by product, country and month",
+)
+
+ROLL_UPS: tuple[RollUp, ...] = (TOP_PRODUITS, VENTES_AGGREGES)

@@ -1,0 +1,1 @@
+"""Delta commits that carry positions: ``bronze`` (append) and ``silver`` (append, overwrite, manifest)."""
