@@ -1,0 +1,5 @@
+"""``python -m salesviews``: the command line."""
+
+from salesviews.cli import main
+
+main()

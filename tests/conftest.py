@@ -1,0 +1,171 @@
+"""What all tests share: the real broker, settings of their own, child processes that never outlive a test, waiting.
+
+The derived topics ``vues-<view>`` do not carry the raw topic's name: tests that run whole pipelines need a broker of their
+own (``start_broker``); tests of one stage share one (``broker``) and take a topic each.
+"""
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from salesviews import broker as embedded
+from salesviews import process
+from salesviews import settings as settings_module
+from salesviews.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+STOP_S = 15.0
+
+
+def _clean_environment() -> dict[str, str]:
+    """The environment without settings of the person who runs the tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(settings_module.PREFIX)}
+
+
+class Program:
+    """A child process of a test. Its output, standard and error, goes to ``log``; ended by its id when the test is over."""
+
+    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env=_clean_environment() | environment,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def terminate(self, timeout_s: float = STOP_S) -> int:
+        """SIGTERM, then its exit status; fails if it does not end in time."""
+        self.popen.terminate()
+        return self.popen.wait(timeout_s)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end."""
+        self.popen.kill()
+        self.popen.wait()
+
+    def close(self) -> None:
+        try:
+            self.terminate()
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+@pytest.fixture
+def start_process(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """``start_process("ingest", settings=...)`` runs ``salesviews ingest``; ``command=[...]`` runs anything else."""
+    programs: list[Program] = []
+
+    def start(
+        *arguments: str,
+        settings: Settings | None = None,
+        command: Sequence[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Program:
+        variables = dict(settings_module.environment(settings) if settings else {}) | dict(environment or {})
+        program = Program(
+            command or [sys.executable, "-m", "salesviews", *arguments],
+            tmp_path / f"program-{len(programs)}.log",
+            variables,
+        )
+        programs.append(program)
+        return program
+
+    yield start
+    for program in reversed(programs):
+        program.close()
+
+
+def _eventually(condition: Callable[[], object], timeout_s: float = 60.0, what: str = "") -> object:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        if value := condition():
+            return value
+        if time.monotonic() >= deadline:
+            pytest.fail(f"Not within {timeout_s:g} s: {what or condition}. Last value: {value!r}")
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., object]:
+    """``eventually(condition, timeout_s=60, what="...")``: the first true value of ``condition()``, or the test fails."""
+    return _eventually
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """A port on which nothing listens; each call another."""
+    return embedded.free_port
+
+
+@contextmanager
+def _broker(home: Path) -> Iterator[Settings]:
+    home.mkdir(parents=True, exist_ok=True)
+    settings = settings_module.read({"SALESVIEWS_HOME": str(home), "SALESVIEWS_KAFKA_PORT": str(embedded.free_port())})
+    program = Program(
+        [sys.executable, "-m", "salesviews", "broker"],
+        home / "program-broker.log",
+        settings_module.environment(settings),
+    )
+    try:
+
+        def is_ready() -> bool:
+            if program.popen.poll() is not None:
+                pytest.fail(f"The broker ended {process.ending(program.popen.returncode)}:\n{program.output}")
+            return "Kafka is ready" in program.output
+
+        _eventually(is_ready, 180, "broker ready")
+        yield settings
+    finally:
+        program.close()
+
+
+@pytest.fixture(scope="session")
+def start_broker() -> Callable[[Path], AbstractContextManager[Settings]]:
+    """``with start_broker(home) as settings``: a private broker with its data in that home, on a free port.
+
+    ``settings`` are those of that home and embedded broker, everything else at its default. A second one with the same
+    home, after the first, finds its messages.
+    """
+    return _broker
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """``host:port`` of the broker that the tests of this run share."""
+    with _broker(tmp_path_factory.mktemp("broker")) as settings:
+        yield settings.broker
+
+
+@pytest.fixture
+def settings(broker: str, tmp_path: Path) -> Callable[..., Settings]:
+    """``settings()``: a fresh home and a raw topic of its own on the shared broker; ``settings(PORT=81)`` sets more.
+
+    Calls with the same ``HOME`` and ``TOPIC`` are the same instance. The topics are not created: ``topics.create`` does it.
+    """
+
+    def make(**overrides: object) -> Settings:
+        name = uuid.uuid4().hex[:12]
+        values = {"HOME": tmp_path / f"home-{name}", "BROKER": broker, "TOPIC": f"ventes-{name}"} | overrides
+        return settings_module.read({settings_module.PREFIX + key: str(value) for key, value in values.items()})
+
+    return make
