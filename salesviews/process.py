@@ -1,8 +1,8 @@
 """Child processes that never outlive their parent.
 
 A child gets a session of its own, so that a Ctrl-C in the terminal reaches only the parent, which then ends its
-children in its own order. On Linux the kernel kills a child whose parent dies in any way (SIGKILL too); elsewhere such a
-child stays.
+children in its own order. On Linux the kernel kills a child whose parent dies in any way (SIGKILL too); elsewhere
+such a child stays.
 """
 
 import contextlib

@@ -92,6 +92,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("BRONZE_INTERVAL_S", "5", _positive_seconds, "seconds between two Bronze commits"),
     Setting("SNAPSHOT_INTERVAL_S", "3", _positive_seconds, "seconds between two Silver snapshots"),
     Setting("DEDUP_DAYS", "30", _positive_int, "days, by Kafka timestamps, for which a vente_id is remembered"),
+    Setting(
+        "INSTANCE",
+        "",
+        _text,
+        "name of this process among its kind, kept over restarts (`up` gives one): it takes its partitions back at once; "
+        "without a name Kafka waits 10 s for the one that died",
+    ),
     Setting("INGEST_PROCESSES", "1", _positive_int, "ingest processes that `up` and `demo` start"),
 )
 
@@ -113,6 +120,7 @@ class Settings:
     bronze_interval_s: float
     snapshot_interval_s: float
     dedup_days: int
+    instance: str
     ingest_processes: int
 
     @property
@@ -148,3 +156,15 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
     values["is_broker_embedded"] = not values["broker"]
     values["broker"] = values["broker"] or f"127.0.0.1:{values['kafka_port']}"
     return Settings(**values)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment variables that ``read`` turns into the same settings: what a child process is started with."""
+    values = {setting: getattr(settings, setting.name.lower()) for setting in SETTINGS}
+    texts = {
+        setting.variable: json.dumps(value) if isinstance(value, dict) else str(value)
+        for setting, value in values.items()
+    }
+    if settings.is_broker_embedded:
+        del texts[PREFIX + "BROKER"]
+    return texts

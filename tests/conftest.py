@@ -1,7 +1,7 @@
 """What all tests share: the real broker, settings of their own, child processes that never outlive a test, waiting.
 
-The derived topics ``vues-<view>`` do not carry the raw topic's name: tests that run whole pipelines need a broker of their
-own (``start_broker``); tests of one stage share one (``broker``) and take a topic each.
+The derived topics ``vues-<view>`` do not carry the raw topic's name: tests that run whole pipelines need a broker of
+their own (``start_broker``); tests of one stage share one (``broker``) and take a topic each.
 """
 
 import os
@@ -30,19 +30,13 @@ def _clean_environment() -> dict[str, str]:
 
 
 class Program:
-    """A child process of a test. Its output, standard and error, goes to ``log``; ended by its id when the test is over."""
+    """A child process of a test, ended by its id when the test is over. Its output, standard and error, is in ``log``."""
 
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
         self.log = log
         with log.open("ab") as output:
-            self.popen = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=ROOT,
-                env=_clean_environment() | environment,
-                start_new_session=True,
+            self.popen = process.start(
+                command, folder=ROOT, environment=_clean_environment() | dict(environment), output=output
             )
 
     @property
@@ -107,7 +101,7 @@ def _eventually(condition: Callable[[], object], timeout_s: float = 60.0, what: 
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., object]:
-    """``eventually(condition, timeout_s=60, what="...")``: the first true value of ``condition()``, or the test fails."""
+    """``eventually(condition, timeout_s=60, what="...")``: the first true value of ``condition()``; else it fails."""
     return _eventually
 
 
@@ -160,7 +154,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def settings(broker: str, tmp_path: Path) -> Callable[..., Settings]:
     """``settings()``: a fresh home and a raw topic of its own on the shared broker; ``settings(PORT=81)`` sets more.
 
-    Calls with the same ``HOME`` and ``TOPIC`` are the same instance. The topics are not created: ``topics.create`` does it.
+    Calls with the same ``HOME`` and ``TOPIC`` are the same instance. ``topics.create`` creates its topics.
     """
 
     def make(**overrides: object) -> Settings:
