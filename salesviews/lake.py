@@ -179,3 +179,40 @@ class Lake:
                 f"There is no Delta table at {self.uri(table)}. Is SALESVIEWS_LAKE the right address? "
                 "The processors create the tables when they start."
             ) from error
+
+    def scan_sql(self, table: Table, version: int | None = None) -> str:
+        """A DuckDB relation of a version of a table (default: the newest): its files, read with their partition columns.
+
+        DuckDB's reader is the faster way in, and does not abort at interpreter exit as ``to_pyarrow_table`` can.
+        """
+        files = self.open(table, version).file_uris()
+        if not files:
+            columns = ", ".join(f'NULL::{_duckdb_type(field.type)} AS "{field.name}"' for field in table.schema)
+            return f"(SELECT {columns} WHERE false)"
+        names = ", ".join("'" + file.replace("'", "''") + "'" for file in sorted(files))
+        types = ", ".join(f"'{name}': {_duckdb_type(table.schema.field(name).type)}" for name in table.partition_by)
+        hive = f", hive_partitioning = true, hive_types = {{{types}}}" if table.partition_by else ""
+        return f"read_parquet([{names}]{hive})"
+
+
+def _duckdb_type(arrow: pa.DataType) -> str:
+    """DuckDB's name of a column type."""
+    if pa.types.is_decimal(arrow):
+        return f"DECIMAL({arrow.precision},{arrow.scale})"
+    if pa.types.is_list(arrow):
+        return f"{_duckdb_type(arrow.value_type)}[]"
+    if pa.types.is_struct(arrow):
+        return "STRUCT(" + ", ".join(f'"{field.name}" {_duckdb_type(field.type)}' for field in arrow) + ")"
+    return _DUCKDB_TYPES[str(arrow)]
+
+
+_DUCKDB_TYPES = {
+    "bool": "BOOLEAN",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "double": "DOUBLE",
+    "string": "VARCHAR",
+    "binary": "BLOB",
+    "date32[day]": "DATE",
+    "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
+}

@@ -15,6 +15,8 @@ from salesviews.errors import SettingError
 
 PREFIX = "SALESVIEWS_"
 
+_REACHED = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -130,6 +132,12 @@ class Settings:
     @property
     def kafka_folder(self) -> Path:
         return self.home / "kafka"
+
+    @property
+    def url(self) -> str:
+        """Where this machine reaches the web server; it may listen on every address."""
+        host = _REACHED.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def kafka_config(self) -> dict[str, Any]:

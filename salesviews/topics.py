@@ -16,6 +16,7 @@ LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
 """What a message of ``ventes-typees`` may have at most; ingest splits far below it, one raw message is never split."""
 
 _FOREVER = "-1"
+_BROKER_CLOCK = {"message.timestamp.type": "LogAppendTime"}  # a broker refuses event times more than an hour ahead
 _WEEK_MS = str(7 * 24 * 3600 * 1000)
 
 
@@ -36,7 +37,7 @@ def rejets(settings: Settings) -> Topic:
     return Topic(
         f"{settings.topic}-rejets",
         1,
-        {"cleanup.policy": "compact", "max.message.bytes": str(LARGEST_MESSAGE_BYTES)},
+        {"cleanup.policy": "compact", "max.message.bytes": str(LARGEST_MESSAGE_BYTES), **_BROKER_CLOCK},
     )
 
 
@@ -46,16 +47,16 @@ def typees(settings: Settings) -> Topic:
         f"{settings.topic}-typees",
         1,
         {
-            "message.timestamp.type": "LogAppendTime",
             "retention.ms": _WEEK_MS,
             "max.message.bytes": str(LARGEST_MESSAGE_BYTES),
+            **_BROKER_CLOCK,
         },
     )
 
 
 def vues(view: views.View) -> Topic:
     """A view's current values, keyed by key and window, compacted."""
-    return Topic(f"vues-{view.name}", 1, {"cleanup.policy": "compact"})
+    return Topic(f"vues-{view.name}", 1, {"cleanup.policy": "compact", **_BROKER_CLOCK})
 
 
 def all_topics(settings: Settings) -> list[Topic]:

@@ -175,7 +175,9 @@ QUALITE = View(
     HOUR,
     (
         Measure("messages", "sum(messages)", "messages (positions, for `perdu`)"),
-        Measure("montants_arrondis", "sum(montant_arrondi)", "amounts with more than two decimals, rounded to the cent"),
+        Measure(
+            "montants_arrondis", "sum(montant_arrondi)", "amounts with more than two decimals, rounded to the cent"
+        ),
         *(
             Measure(f"nuls_{name}", f"sum(nul_{name})", f"messages whose {name} is missing or could not be read")
             for name in event.FIELD_NAMES

@@ -1,0 +1,214 @@
+"""A Quix Streams application whose rows are batches of Kafka messages.
+
+Quix Streams handles one message at a time, at tens of microseconds each. Here a poll takes up to N messages, and a row of the
+dataframe is the batch of one partition, so that the work for a message is done by columns. Everything else is Quix Streams'
+own: groups and rebalances, checkpoints, sinks, state, transactions.
+
+This is the one file that uses private names of Quix Streams. The version is pinned, and ``test_columnar`` fails if the
+method that is overridden here changes.
+"""
+
+import itertools
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from weakref import WeakValueDictionary
+
+import numpy as np
+from confluent_kafka import Message, TopicPartition
+from quixstreams import Application, MessageContext
+from quixstreams.context import set_message_context
+from quixstreams.kafka.configuration import ConnectionConfig
+from quixstreams.kafka.consumer import raise_for_msg_error
+from quixstreams.models import SerializationContext, Serializer
+
+from salesviews import topics
+from salesviews.settings import Settings
+
+_SESSION_TIMEOUT_MS = 10_000
+_FETCH_BYTES = 16 * 1024 * 1024
+
+
+class Shared:
+    """A value that is never changed, so that the branches of a dataframe can share it.
+
+    Quix Streams gives each branch a copy, through pickle. For a table of thousands of rows that is waste: pickling one of
+    these remembers which object it is, and unpickling gives that object.
+    """
+
+    _alive: ClassVar[WeakValueDictionary[int, "Shared"]] = WeakValueDictionary()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        Shared._alive[id(self)] = self
+        return _shared, (id(self),)
+
+    @staticmethod
+    def recall(identity: int) -> "Shared":
+        return Shared._alive[identity]
+
+
+def _shared(identity: int) -> Shared:
+    return Shared.recall(identity)
+
+
+@dataclass(frozen=True, eq=False)
+class MessageBatch(Shared):
+    """Consecutive messages of one partition, in order; never empty. Its columns are read without a Python statement each."""
+
+    topic: str
+    partition: int
+    messages: list[Message]
+
+    @property
+    def first_offset(self) -> int:
+        return int(self.messages[0].offset())
+
+    @property
+    def last_offset(self) -> int:
+        return int(self.messages[-1].offset())
+
+    def values(self) -> list[bytes | None]:
+        return list(map(Message.value, self.messages))
+
+    def keys(self) -> list[bytes | None]:
+        return list(map(Message.key, self.messages))
+
+    def headers(self) -> list[list[tuple[str, bytes | None]] | None]:
+        return list(map(Message.headers, self.messages))
+
+    def offsets(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return np.fromiter(map(Message.offset, self.messages), np.int64, len(self.messages))
+
+    def timestamps_ms(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Kafka's timestamps in milliseconds; -1 where a message has none."""
+        stamped = np.fromiter(map(Message.timestamp, self.messages), np.dtype((np.int64, 2)), len(self.messages))
+        return stamped[:, 1]
+
+
+@dataclass(frozen=True, eq=False)
+class Outgoing(Shared):
+    """A message on its way to a topic whose serializer is ``OutgoingSerializer``."""
+
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+class OutgoingSerializer(Serializer):
+    """Writes the bytes of an ``Outgoing``."""
+
+    def __call__(self, value: Outgoing, ctx: SerializationContext) -> bytes:  # noqa: ARG002 - the signature of Serializer
+        return value.value
+
+
+def split(messages: list[Message]) -> list[MessageBatch]:
+    """The messages of a poll as one batch a partition, each in order."""
+    partitions = np.fromiter(map(Message.partition, messages), np.int32, len(messages))
+    topic = messages[0].topic()
+    present = np.unique(partitions)
+    if len(present) == 1:
+        return [MessageBatch(topic, int(present[0]), messages)]
+    return [
+        MessageBatch(topic, int(partition), list(itertools.compress(messages, (partitions == partition).tolist())))
+        for partition in present
+    ]
+
+
+class ColumnarApplication(Application):
+    """An Application over batches.
+
+    :param settings: broker, state folder and instance name are taken from it
+    :param group: consumer group
+    :param batch_messages: how many messages a poll takes at most
+    :param batch_timeout_s: how long a poll waits for that many; what came by then is the batch
+    :param commit_batches: a checkpoint is due after so many batches, if its interval has not ended before
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        group: str,
+        *,
+        batch_messages: int,
+        batch_timeout_s: float,
+        commit_interval_s: float,
+        commit_batches: int,
+        exactly_once: bool,
+    ) -> None:
+        named = {"group.instance.id": f"{group}-{settings.instance}"} if settings.instance else {}
+        transactional = (
+            {"transactional.id": f"{group}-{settings.instance}"} if settings.instance and exactly_once else {}
+        )
+        super().__init__(
+            broker_address=ConnectionConfig.from_librdkafka_dict(settings.kafka_config, ignore_extras=True),
+            consumer_group=group,
+            auto_offset_reset="earliest",
+            auto_recover_from_source_offset_out_of_range=False,
+            commit_interval=commit_interval_s,
+            commit_every=commit_batches,
+            processing_guarantee="exactly-once" if exactly_once else "at-least-once",
+            state_dir=settings.state_folder,
+            loglevel=None,
+            consumer_extra_config={
+                **settings.kafka_options,
+                **named,
+                "session.timeout.ms": _SESSION_TIMEOUT_MS,
+                "fetch.message.max.bytes": _FETCH_BYTES,
+                "fetch.queue.backoff.ms": 10,
+            },
+            producer_extra_config={
+                **settings.kafka_options,
+                **transactional,
+                "message.max.bytes": topics.LARGEST_MESSAGE_BYTES,
+                "linger.ms": 5,
+            },
+        )
+        self._batch_messages = batch_messages
+        self._batch_timeout_s = batch_timeout_s
+
+    def committed_offset(self, topic: str, partition: int) -> int | None:
+        """The group's next offset for a partition; None if it never committed one."""
+        [committed] = self._consumer.committed([TopicPartition(topic, partition)], timeout=30)
+        return int(committed.offset) if committed.offset >= 0 else None
+
+    def low_offset(self, topic: str, partition: int) -> int:
+        """The first offset that Kafka still holds, asked now."""
+        low, _ = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)
+        return int(low)
+
+    def known_end_offset(self, topic: str, partition: int) -> int:
+        """The end of the partition as the last fetch told it; no request is made. Negative if there was no fetch yet."""
+        _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+        return int(high)
+
+    def _process_message(self, dataframe_composed: Any) -> None:
+        """What ``Application`` does for a message, for each batch of a poll."""
+        self._producer.poll(self._config.producer_poll_timeout)
+        messages = self._consumer.consume(self._batch_messages, self._batch_timeout_s)
+        for failed in filter(Message.error, messages):
+            raise_for_msg_error(failed)
+        if not messages:
+            self._run_tracker.set_message_consumed(False)
+            return
+
+        for batch in split(messages):
+            last = batch.messages[-1]
+            context = copy_context()
+            context.run(
+                set_message_context,
+                MessageContext(
+                    topic=batch.topic,
+                    partition=batch.partition,
+                    offset=batch.last_offset,
+                    size=len(batch.messages),
+                    leader_epoch=last.leader_epoch(),
+                ),
+            )
+            context.run(dataframe_composed[batch.topic], batch, batch.topic.encode(), last.timestamp()[1], None)
+            self._processing_context.store_offset(
+                topic=batch.topic, partition=batch.partition, offset=batch.last_offset
+            )
+
+        self._run_tracker.set_message_consumed(True)
+        self._producer._broker_available()
+        self._consumer._broker_available()

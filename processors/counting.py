@@ -1,0 +1,290 @@
+"""What a take of typed batches adds: which sales count, which do not and why, and the sums that the views gain.
+
+All of it is by columns. Everything that this remembers beside the high-water marks is derived from ``ventes_clean``.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from processors.clients import NewClients
+from processors.dedup import DedupIndex, Verdict
+from processors.positions import Positions, pack, unpack
+from processors.tiers import Int64s, Mask
+from salesviews import event, lake
+from salesviews.lake import Lake
+from salesviews.typed import Interval
+from salesviews.views import VIEWS, Source, View
+
+_ROW_BITS = 20
+"""A place in the total order is the typed batch's Kafka offset and the row in it; a batch has far fewer rows than 2^20."""
+
+_DAY_US = 86_400_000_000
+_DAYS = np.array(["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"])
+
+Row: TypeAlias = tuple[View, tuple[Any, ...], int, list[int]]
+"""What a take adds to a view: the key, the start of the window in milliseconds, and the sums."""
+
+
+@dataclass(frozen=True)
+class TypedBatch:
+    """A message of ``ventes-typees``."""
+
+    offset: int
+    interval: Interval
+    rows: pa.Table
+
+    @property
+    def first_sequence(self) -> int:
+        return self.offset << _ROW_BITS
+
+    @property
+    def last_sequence(self) -> int:
+        return ((self.offset + 1) << _ROW_BITS) - 1
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What was added.
+
+    :param clean: rows of ``lake.CLEAN``
+    :param rejected: rows of ``lake.REJECTED``
+    :param rows: what each view gains
+    """
+
+    clean: pa.Table
+    rejected: pa.Table
+    rows: list[Row]
+
+
+class Counter:
+    """Counts takes, in the total order.
+
+    :param first_sequence: the first place in the total order that this counter will see; what ``ventes_clean`` has from
+        there on was appended by a checkpoint that did not end, and is counted again
+    """
+
+    def __init__(self, source: Lake, dedup_days: int, first_sequence: int, positions: Positions) -> None:
+        self._dedup_days = dedup_days
+        self._connection = duckdb.connect(config={"threads": 1})
+        self._connection.execute("SET TimeZone = 'UTC'")
+        self._history = History(source, first_sequence)
+        self._dedup = DedupIndex()
+        self._dedup.load(*self._history.ids(positions, positions.horizon(dedup_days)))
+        self._clients = NewClients(self._history.month)
+
+    def count(self, batches: Sequence[TypedBatch], positions: Positions) -> Counted:
+        """Count batches, moving ``positions`` on. Rows below a high-water mark are dropped: they are counted already."""
+        parts: list[pa.Table] = []
+        verdicts: list[Verdict] = []
+        lost: list[tuple[int, int]] = []
+        for day_batches in self._by_day(batches, positions):
+            rows = [self._new_rows(batch, positions, lost) for batch in day_batches]
+            part = pa.concat_tables(rows)
+            valid = part.filter(pc.is_null(part.column("motif")))
+            verdicts.append(self._dedup.judge(_int64s(valid.column("vente_id")), _int64s(valid.column("_packed"))))
+            parts.append(part)
+        return self._counted(pa.concat_tables(parts), verdicts, lost, positions)
+
+    def _by_day(self, batches: Sequence[TypedBatch], positions: Positions) -> Iterator[list[TypedBatch]]:
+        """The batches in runs; between two runs, the dedup horizon moves.
+
+        It moves at the first batch with a later day of Kafka timestamps than any before. That depends on the total order
+        alone, and not on how it is cut into takes, so that counting again comes to the same.
+        """
+        run: list[TypedBatch] = []
+        for batch in batches:
+            if batch.rows.num_rows:
+                day = pc.max(batch.rows.column("kafka_timestamp")).value // _DAY_US
+                if not positions.boundaries or day > positions.boundaries[-1].day:
+                    if run:
+                        yield run
+                    run = []
+                    positions.begin_day(day)
+                    self._dedup.forget_before(positions.horizon(self._dedup_days))
+            run.append(batch)
+        yield run
+
+    def _new_rows(self, batch: TypedBatch, positions: Positions, lost: list[tuple[int, int]]) -> pa.Table:
+        """The rows of a batch that are not counted yet, with their place and packed position."""
+        index, start = positions.advance(batch.interval)
+        rows = batch.rows
+        offsets = _int64s(rows.column("offset"))
+        if batch.interval.lost and start <= batch.interval.start and rows.num_rows:
+            lost.append((batch.interval.lost, rows.column("kafka_timestamp")[0].value))
+        places = np.arange(rows.num_rows, dtype=np.int64) + batch.first_sequence
+        rows = rows.append_column("sequence", pa.array(places)).append_column("_packed", pa.array(pack(index, offsets)))
+        return rows.slice(int(np.searchsorted(offsets, start)))
+
+    def _counted(
+        self, rows: pa.Table, verdicts: list[Verdict], lost: list[tuple[int, int]], positions: Positions
+    ) -> Counted:
+        is_valid = pc.is_null(rows.column("motif")).to_numpy()
+        counts = np.zeros(rows.num_rows, np.bool_)
+        counts[is_valid] = np.concatenate([verdict.counts for verdict in verdicts])
+        counted_at = np.zeros(rows.num_rows, np.int64)
+        counted_at[is_valid] = np.concatenate([verdict.counted_at for verdict in verdicts])
+        is_double = is_valid & ~counts
+
+        sales = rows.filter(pa.array(counts))
+        clean = _clean_rows(sales, positions)
+        rejected = _rejected_rows(rows, is_valid, is_double, counted_at, positions)
+        sources = {
+            Source.SALES: _sale_columns(sales, self._clients.flag(sales)),
+            Source.MESSAGES: _message_columns(rows, counts, is_double, lost),
+        }
+        return Counted(clean, rejected, list(self._sums(sources)))
+
+    def _sums(self, sources: dict[Source, pa.Table]) -> Iterator[Row]:
+        for source, table in sources.items():
+            self._connection.register(source.value, table)
+        for view in VIEWS:
+            keys = [f"{dimension.sql} AS {dimension.name}" for dimension in view.key]
+            start = f"epoch_ms(date_trunc('{_TRUNC[view.window.column]}', {view.clock}))"
+            sums = [f"{measure.sql}::BIGINT AS {measure.name}" for measure in view.measures]
+            query = (
+                f"SELECT {', '.join([*keys, start, *sums])} FROM {view.source.value} GROUP BY {_places(len(keys) + 1)}"
+            )
+            width = len(keys)
+            for row in self._connection.execute(query).fetchall():
+                yield view, row[:width], row[width], list(row[width + 1 :])
+
+
+_TRUNC = {"heure": "hour", "jour": "day"}
+
+
+def _places(count: int) -> str:
+    return ", ".join(str(place + 1) for place in range(count))
+
+
+def _int64s(column: pa.ChunkedArray) -> Int64s:
+    result: Int64s = column.to_numpy()
+    return result
+
+
+def _position_columns(packed: Int64s, positions: Positions) -> dict[str, pa.Array]:
+    indexes, offsets = unpack(packed)
+    sources = [mark.source for mark in positions.marks]
+    partitions = np.array([source.partition for source in sources], np.int32)
+    topic_ids = pa.array([source.topic_id for source in sources], pa.string())
+    return {
+        "partition": pa.array(partitions[indexes]) if len(indexes) else pa.array([], pa.int32()),
+        "offset": pa.array(offsets),
+        "topic_id": topic_ids.take(pa.array(indexes)),
+    }
+
+
+def _clean_rows(sales: pa.Table, positions: Positions) -> pa.Table:
+    when = sales.column("timestamp")
+    columns = {
+        **{name: sales.column(name) for name in (*event.FIELD_NAMES, "sequence")},
+        **_position_columns(_int64s(sales.column("_packed")), positions),
+        "annee": pc.year(when).cast(pa.int32()),
+        "mois": pc.month(when).cast(pa.int32()),
+        "jour": pc.day(when).cast(pa.int32()),
+        "jour_semaine": pa.array(_DAYS).take(pc.day_of_week(when).combine_chunks()),
+        "heure": pc.hour(when).cast(pa.int32()),
+    }
+    schema = lake.CLEAN.schema
+    return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def _rejected_rows(
+    rows: pa.Table, is_valid: Mask, is_double: Mask, counted_at: Int64s, positions: Positions
+) -> pa.Table:
+    chosen = ~is_valid | is_double
+    rejected = rows.filter(pa.array(chosen))
+    doubles = pa.array(is_double[chosen])
+    counted = _position_columns(counted_at[chosen], positions)
+    columns = {
+        **{name: rejected.column(name) for name in ("vente_id", "kafka_timestamp", "sequence")},
+        **_position_columns(_int64s(rejected.column("_packed")), positions),
+        "motif": pc.fill_null(rejected.column("motif"), event.DOUBLON),
+        **{
+            f"compte_{name}": pc.if_else(doubles, column, pa.scalar(None, column.type))
+            for name, column in counted.items()
+        },
+    }
+    schema = lake.REJECTED.schema
+    return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def _sale_columns(sales: pa.Table, new_clients: Int64s) -> pa.Table:
+    cents = pc.multiply(sales.column("montant"), pa.scalar(100, pa.int8())).cast(pa.int64())
+    return (
+        sales.select(["timestamp", "quantite", "produit_nom", "categorie", "pays", "segment"])
+        .append_column("montant_cents", cents)
+        .append_column("nouveau_client", pa.array(new_clients))
+    )
+
+
+def _message_columns(rows: pa.Table, counts: Mask, is_double: Mask, lost: list[tuple[int, int]]) -> pa.Table:
+    """Every message with its outcome, and the positions that were lost as rows of their own."""
+    motifs = pc.if_else(
+        pa.array(counts),
+        event.VALIDE,
+        pc.if_else(pa.array(is_double), event.DOUBLON, rows.column("motif").combine_chunks()),
+    )
+    table = pa.table(
+        {
+            "motif": motifs,
+            "kafka_timestamp": rows.column("kafka_timestamp"),
+            "messages": pa.repeat(1, rows.num_rows),
+            "montant_arrondi": rows.column("montant_arrondi").cast(pa.int64()),
+            **{f"nul_{name}": rows.column(name).is_null().cast(pa.int64()) for name in event.FIELD_NAMES},
+        }
+    )
+    for count, timestamp_us in lost:
+        zeros = {name: [0] for name in table.column_names if name.startswith("nul_") or name == "montant_arrondi"}
+        row = {"motif": [event.PERDU], "kafka_timestamp": [timestamp_us], "messages": [count], **zeros}
+        table = pa.concat_tables([table, pa.table(row, schema=table.schema)])
+    return table
+
+
+class History:
+    """What ``ventes_clean`` says of the time before the first place in the total order that this process counts."""
+
+    def __init__(self, source: Lake, first_sequence: int) -> None:
+        self._lake = source
+        self._first_sequence = first_sequence
+
+    def ids(self, positions: Positions, horizon: list[int]) -> tuple[Int64s, Int64s]:
+        """The ids that counted inside the horizon, in the total order, with their packed positions."""
+        with duckdb.connect() as connection:
+            marks = [
+                {
+                    "topic_id": mark.source.topic_id,
+                    "partition": mark.source.partition,
+                    "index": index,
+                    "start": horizon[index] if index < len(horizon) else 0,
+                }
+                for index, mark in enumerate(positions.marks)
+            ]
+            schema = pa.schema(
+                [("topic_id", pa.string()), ("partition", pa.int32()), ("index", pa.int64()), ("start", pa.int64())]
+            )
+            connection.register("marks", pa.Table.from_pylist(marks, schema=schema))
+            found = connection.execute(
+                f'SELECT vente_id, "index", "offset" FROM {self._lake.scan_sql(lake.CLEAN)} JOIN marks '
+                f'USING (topic_id, "partition") WHERE sequence < $first AND "offset" >= start ORDER BY sequence',
+                {"first": self._first_sequence},
+            ).fetchnumpy()
+        packed = found["offset"].astype(np.int64) | (found["index"].astype(np.int64) << 48)
+        return found["vente_id"].astype(np.int64), packed
+
+    def month(self, month: tuple[int, int]) -> pa.Table:
+        """The clients of a month's sales, with the columns that ``NewClients`` groups by."""
+        with duckdb.connect() as connection:
+            return connection.execute(
+                f"SELECT DISTINCT client_id, produit_nom, categorie, pays FROM {self._lake.scan_sql(lake.CLEAN)} "
+                "WHERE annee = $year AND mois = $month AND sequence < $first",
+                {"year": month[0], "month": month[1], "first": self._first_sequence},
+            ).to_arrow_table()
+
+
+CounterFactory: TypeAlias = Callable[[int, Positions], Counter]

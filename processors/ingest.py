@@ -1,0 +1,257 @@
+"""Ingest: raw messages become Bronze rows, dead letters and typed batches.
+
+    raw batch -> parse (one DuckDB query) -+-> Bronze, appended at the checkpoint
+                                           +-> ventes-rejets, one message a rejection
+                                           +-> ventes-typees, Arrow batches with the positions that they cover
+
+At-least-once is enough: Bronze skips positions that it records, dead letters are keyed by position, and ``views`` skips
+positions that it has counted. A checkpoint, in order:
+
+1. Bronze is appended.
+2. The producer is flushed: dead letters and typed batches are in Kafka.
+3. The group's offsets are committed.
+
+A crash before 3 repeats the batches from the last committed offsets, which changes nothing.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from processors.columnar import ColumnarApplication, MessageBatch, Outgoing, OutgoingSerializer, Shared
+from salesviews import classification, event, lake, topics, typed
+from salesviews.settings import Settings
+from salesviews.typed import Interval, SourcePartition
+from sinks.bronze import BronzeBatch, BronzeSink
+
+_log = logging.getLogger(__name__)
+
+BATCH_MESSAGES = 20_000
+BATCH_TIMEOUT_S = 0.2
+COMMIT_BATCHES = 64
+TYPED_MESSAGE_BYTES = 8 * 1024 * 1024
+TYPED_KEY = b"ventes"
+
+_UTC_US = pa.timestamp("us", tz="UTC")
+_HEADERS = lake.BRONZE.schema.field("headers").type
+_PARSED = [*event.FIELD_NAMES, "motif", "montant_arrondi", "jour"]
+
+
+@dataclass(frozen=True, eq=False)
+class ParsedBatch(Shared):
+    """A batch of one source partition after parsing.
+
+    :param messages: the raw columns ``offset``, ``kafka_timestamp``, ``payload``, ``key``, ``headers``
+    :param parsed: the fields, ``motif``, ``montant_arrondi`` and ``jour``, row by row
+    """
+
+    interval: Interval
+    messages: pa.Table
+    parsed: pa.Table
+
+    @property
+    def typed(self) -> pa.Table:
+        columns = {**_columns(self.messages), **_columns(self.parsed)}
+        return pa.table([columns[field.name] for field in typed.SCHEMA], schema=typed.SCHEMA)
+
+    def bronze(self, ingested_at: datetime) -> BronzeBatch:
+        source = self.interval.source
+        count = self.messages.num_rows
+        columns = {
+            **_columns(self.messages),
+            **_columns(self.parsed),
+            "topic": pa.repeat(source.topic, count),
+            "topic_id": pa.repeat(source.topic_id, count),
+            "partition": pa.repeat(pa.scalar(source.partition, pa.int32()), count),
+            "date_ingestion": pa.repeat(pa.scalar(ingested_at, _UTC_US), count),
+        }
+        schema = lake.BRONZE.schema
+        return BronzeBatch(self.interval, pa.table([columns[field.name] for field in schema], schema=schema))
+
+
+def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return dict(zip(table.column_names, table.columns, strict=True))
+
+
+class Parser:
+    """Classifies and types a batch of messages in one DuckDB query."""
+
+    def __init__(self) -> None:
+        self._connection = duckdb.connect(config={"threads": 1})
+        classification.prepare(self._connection)
+        self._query = classification.sql("messages", passthrough=("offset",))
+
+    def parse(self, interval: Interval, batch: MessageBatch) -> ParsedBatch:
+        messages = raw_table(batch)
+        self._connection.register("messages", messages.select(["offset", "payload", "kafka_timestamp"]))
+        parsed = self._connection.sql(self._query).to_arrow_table()
+        if not parsed.column("offset").equals(messages.column("offset")):
+            raise AssertionError(f"parsing changed the order of {interval}")
+        return ParsedBatch(interval, messages, _as_utc(parsed.select(_PARSED)))
+
+
+def raw_table(batch: MessageBatch) -> pa.Table:
+    """The raw columns of a batch, exactly as received. A message without a Kafka timestamp gets 1970."""
+    headers = batch.headers()
+    milliseconds = np.maximum(batch.timestamps_ms(), 0)
+    return pa.table(
+        {
+            "offset": batch.offsets(),
+            "kafka_timestamp": pa.array(milliseconds * 1000, pa.int64()).cast(_UTC_US),
+            "payload": pa.array(batch.values(), pa.binary()),
+            "key": pa.array(batch.keys(), pa.binary()),
+            "headers": _header_array(headers) if any(headers) else pa.nulls(len(headers), _HEADERS),
+        }
+    )
+
+
+def _header_array(headers: list[list[tuple[str, bytes | None]] | None]) -> pa.Array:
+    named = [None if row is None else [{"key": key, "value": value} for key, value in row] for row in headers]
+    return pa.array(named, _HEADERS)
+
+
+def _as_utc(parsed: pa.Table) -> pa.Table:
+    """DuckDB's timestamps have no zone; they are UTC."""
+    index = parsed.column_names.index("timestamp")
+    return parsed.set_column(index, "timestamp", parsed.column(index).cast(_UTC_US))
+
+
+def dead_letters(batch: ParsedBatch) -> Iterator[Outgoing]:
+    """The rejected messages: the raw bytes, keyed by position, with motif and position as headers.
+
+    A tombstone's dead letter has an empty value, as a tombstone would delete it from the compacted topic; its header
+    ``tombstone`` tells it from an empty message.
+    """
+    motifs = batch.parsed.column("motif")
+    rejected = pc.is_valid(motifs)
+    if not pc.any(rejected).as_py():
+        return
+    source = batch.interval.source
+    letters = batch.messages.filter(rejected).select(["offset", "kafka_timestamp", "payload"]).to_pylist()
+    for letter, motif in zip(letters, motifs.filter(rejected).to_pylist(), strict=True):
+        headers = {
+            "motif": motif,
+            "topic": source.topic,
+            "topic_id": source.topic_id,
+            "partition": str(source.partition),
+            "offset": str(letter["offset"]),
+            "kafka_timestamp": letter["kafka_timestamp"].isoformat(),
+            **({"tombstone": "true"} if letter["payload"] is None else {}),
+        }
+        yield Outgoing(
+            f"{source.topic_id}/{source.partition}/{letter['offset']}".encode(),
+            letter["payload"] or b"",
+            [(name, value.encode()) for name, value in headers.items()],
+        )
+
+
+def typed_messages(batch: ParsedBatch) -> Iterator[Outgoing]:
+    """The typed rows as one message, or as several where one would be large."""
+    for interval, rows in _pieces(batch.interval, batch.typed):
+        yield Outgoing(TYPED_KEY, typed.encode(rows), [(typed.HEADER, interval.encode())])
+
+
+def _pieces(interval: Interval, rows: pa.Table) -> Iterator[tuple[Interval, pa.Table]]:
+    if rows.num_rows < 2 or rows.nbytes <= TYPED_MESSAGE_BYTES:
+        yield interval, rows
+        return
+    half = rows.num_rows // 2
+    middle = rows.column("offset")[half].as_py()
+    first = Interval(interval.source, interval.start, middle, interval.lost, interval.log_end)
+    second = Interval(interval.source, middle, interval.end, 0, interval.log_end)
+    yield from _pieces(first, rows.slice(0, half))
+    yield from _pieces(second, rows.slice(half))
+
+
+class Intervals:
+    """Names the positions that each batch covers, so that ``views`` can tell a gap from a loss.
+
+    A batch starts where the one before it ended. Where a batch does not join on (the first after the partition was given to
+    this process, a transaction marker, positions that Kafka deleted), the group's committed offset and Kafka's low offset
+    say why.
+    """
+
+    def __init__(self, settings: Settings, application: ColumnarApplication) -> None:
+        self._settings = settings
+        self._application = application
+        self._topic_ids: dict[str, str] = {}
+        self._next: dict[tuple[str, int], int] = {}
+
+    def of(self, batch: MessageBatch) -> Interval:
+        topic, partition, first = batch.topic, batch.partition, batch.first_offset
+        if topic not in self._topic_ids:
+            self._topic_ids[topic] = topics.topic_id(self._settings, topic)
+        source = SourcePartition(self._topic_ids[topic], partition, topic)
+        start, lost = self._next.get((topic, partition), -1), 0
+        if start != first:
+            committed = self._application.committed_offset(topic, partition) or 0
+            start = min(max(start, committed) if first > start else committed, first)
+            lost = self._lost(source, start, first)
+        end = batch.last_offset + 1
+        self._next[topic, partition] = end
+        return Interval(source, start, end, lost, max(self._application.known_end_offset(topic, partition), end))
+
+    def _lost(self, source: SourcePartition, start: int, first: int) -> int:
+        if start == first:
+            return 0
+        lost = max(min(self._application.low_offset(source.topic, source.partition), first) - start, 0)
+        if lost:
+            _log.error(
+                "Kafka deleted %d positions of %s, from %d, before they were read; they are counted as `%s` in qualite. "
+                "Is the topic's retention shorter than the time that ingest was behind?",
+                lost,
+                source,
+                start,
+                event.PERDU,
+            )
+        return lost
+
+
+def build(settings: Settings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> ColumnarApplication:
+    """The application, ready to run; the topics exist by then."""
+    application = ColumnarApplication(
+        settings,
+        topics.ingest_group(settings),
+        batch_messages=BATCH_MESSAGES,
+        batch_timeout_s=BATCH_TIMEOUT_S,
+        commit_interval_s=settings.bronze_interval_s,
+        commit_batches=COMMIT_BATCHES,
+        exactly_once=False,
+    )
+    intervals = Intervals(settings, application)
+    parser = Parser()
+    bronze = BronzeSink(lake.Lake(settings.lake))
+
+    def topic(declared: topics.Topic) -> Any:
+        return application.topic(
+            declared.name,
+            key_deserializer="bytes",
+            value_deserializer="bytes",
+            key_serializer="bytes",
+            value_serializer=OutgoingSerializer(),
+        )
+
+    def produce(messages: Any, declared: topics.Topic) -> None:
+        messages = messages.set_headers(lambda outgoing, *_: outgoing.headers)
+        messages.to_topic(topic(declared), key=lambda outgoing: outgoing.key)
+
+    parsed = application.dataframe(topic(topics.raw(settings))).apply(
+        lambda batch: parser.parse(intervals.of(batch), batch)
+    )
+    parsed.apply(lambda batch: batch.bronze(clock())).sink(bronze)
+    produce(parsed.apply(dead_letters, expand=True), topics.rejets(settings))
+    produce(parsed.apply(typed_messages, expand=True), topics.typees(settings))
+    return application
+
+
+def run(settings: Settings) -> None:
+    """Run one ingest process until SIGTERM or SIGINT; it commits what it has before it ends."""
+    topics.create(settings)
+    build(settings).run()

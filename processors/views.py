@@ -1,0 +1,192 @@
+"""Views: typed batches become sales that count, and sums over tumbling windows.
+
+    ventes-typees -> take -> count (dedup, combine) -+-> ventes_clean, ventes_rejetees   (Silver sink)
+                                                     +-> rows a view, key and window -> tumbling windows
+                                                            -> view tables (Silver sink), vues-<view> topics
+
+One process counts; a second one waits as standby. A checkpoint, in order:
+
+1. The Silver sink writes a snapshot (``sinks.silver``).
+2. Changelogs and the ``vues-`` topics are flushed.
+3. One Kafka transaction commits changelogs, topics and the group's offset.
+4. The local state is written.
+
+A crash before 3 takes the same batches again, from the state of the last transaction; the sink drops what a snapshot has
+already. A crash after 3 restores the local state from the changelogs.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from operator import add
+from typing import Any
+
+import orjson
+from quixstreams import State
+from quixstreams.dataframe.windows.aggregations import BaseAggregator
+from quixstreams.models import SerializationContext, Serializer
+
+from processors.columnar import ColumnarApplication, MessageBatch, Shared
+from processors.counting import Counter, Row, TypedBatch
+from processors.positions import Positions
+from salesviews import lake, money, topics, typed
+from salesviews.errors import FencedError
+from salesviews.settings import Settings
+from salesviews.views import DAY, VIEWS, Window
+from sinks.contents import Change
+from sinks.silver import SilverSink, Take, ViewChange
+
+TAKE_MESSAGES = 64
+TAKE_TIMEOUT_S = 0.25
+COMMIT_TAKES = 8
+
+_NEVER_MS = 10**15
+"""Grace of the windows: longer than any data, as late sales always count."""
+
+_BY_NAME = {view.name: view for view in VIEWS}
+
+
+class Sums(BaseAggregator[list[int]]):
+    """Adds the measures of rows, place by place."""
+
+    @property
+    def state_suffix(self) -> str:
+        return "sommes"
+
+    def initialize(self) -> list[int]:
+        return []
+
+    def agg(self, old: list[int], new: dict[str, Any], timestamp: int) -> list[int]:  # noqa: ARG002 - of BaseAggregator
+        measures: list[int] = new["sommes"]
+        return list(map(add, old, measures)) if old else measures
+
+    def result(self, value: list[int]) -> list[int]:
+        return value
+
+
+@dataclass(frozen=True, eq=False)
+class CountedTake(Shared):
+    """A take after counting: for the Silver sink, and the rows for the windows of each duration."""
+
+    take: Take
+    rows: list[Row]
+
+    def of_window(self, window: Window) -> Iterator[dict[str, Any]]:
+        for view, key, start_ms, sums in self.rows:
+            if view.window == window:
+                yield {"cle": orjson.dumps([view.name, *key]), "debut_ms": start_ms, "sommes": sums}
+
+
+class Taking:
+    """Turns the batches of a poll into one counted take."""
+
+    def __init__(self, settings: Settings, application: ColumnarApplication) -> None:
+        self._lake = lake.Lake(settings.lake)
+        self._dedup_days = settings.dedup_days
+        self._application = application
+        self._counter: Counter | None = None
+        self._next_offset = -1
+
+    def take(self, batch: MessageBatch, state: State) -> CountedTake:
+        positions = Positions.from_state(state.get("positions"))
+        batches = [
+            _typed_batch(offset, message) for offset, message in zip(batch.offsets(), batch.messages, strict=True)
+        ]
+        counter = self._counter_for(batches[0], positions)
+        counted = counter.count(batches, positions)
+        self._next_offset = batch.last_offset + 1
+        state.set("positions", positions.to_state())
+        known_end = self._application.known_end_offset(batch.topic, batch.partition)
+        take = Take(
+            clean=counted.clean,
+            rejected=counted.rejected,
+            sequence=batches[-1].last_sequence,
+            positions={mark.source: mark.end for mark in positions.marks},
+            caught_up=positions.is_at_known_end and self._next_offset >= known_end,
+        )
+        return CountedTake(take, counted.rows)
+
+    def _counter_for(self, first: TypedBatch, positions: Positions) -> Counter:
+        """The counter; made from Silver at the first batch, as only then it is known from where this process counts."""
+        if self._counter is None:
+            self._counter = Counter(self._lake, self._dedup_days, first.first_sequence, positions)
+        elif first.offset != self._next_offset:
+            raise FencedError(
+                f"The typed batches go on at offset {first.offset}, after {self._next_offset - 1} here: another views process "
+                "counted in between. This one ends, and starts again from what is committed."
+            )
+        return self._counter
+
+
+def _typed_batch(offset: int, message: Any) -> TypedBatch:
+    headers = dict(message.headers())
+    return TypedBatch(int(offset), typed.Interval.decode(headers[typed.HEADER]), typed.decode(message.value()))
+
+
+def _view_change(result: dict[str, Any], key: bytes) -> ViewChange:
+    name, *values = orjson.loads(key)
+    return ViewChange(_BY_NAME[name], Change(tuple(values), result["start"], result["sommes"]))
+
+
+def publication_key(changed: ViewChange) -> bytes:
+    """The key of a ``vues-<view>`` message: a JSON object of the key columns and the window's start."""
+    view, change = changed.view, changed.change
+    start = datetime.fromtimestamp(change.start_ms / 1000, UTC)
+    window = start.date().isoformat() if view.window == DAY else start.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return orjson.dumps({**dict(zip(view.key_names, change.key, strict=True)), view.window.column: window})
+
+
+class PublicationSerializer(Serializer):
+    """Writes the value of a ``vues-<view>`` message: its key's object with the measures, amounts with two decimals."""
+
+    def __call__(self, value: ViewChange, ctx: SerializationContext) -> bytes:  # noqa: ARG002 - the signature of Serializer
+        measures = {
+            measure.name: orjson.Fragment(money.text_of(total)) if measure.is_money else total
+            for measure, total in zip(value.view.measures, value.change.measures, strict=True)
+        }
+        return publication_key(value)[:-1] + b"," + orjson.dumps(measures)[1:]
+
+
+def build(settings: Settings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> ColumnarApplication:
+    """The application, ready to run; the topics exist by then."""
+    application = ColumnarApplication(
+        settings,
+        topics.views_group(settings),
+        batch_messages=TAKE_MESSAGES,
+        batch_timeout_s=TAKE_TIMEOUT_S,
+        commit_interval_s=settings.snapshot_interval_s,
+        commit_batches=COMMIT_TAKES,
+        exactly_once=True,
+    )
+    silver = SilverSink(lake.Lake(settings.lake), clock)
+    typees = application.topic(
+        topics.typees(settings).name, key_deserializer="bytes", value_deserializer="bytes", key_serializer="bytes"
+    )
+    outputs = {
+        view.name: application.topic(
+            topics.vues(view).name, key_serializer="bytes", value_serializer=PublicationSerializer()
+        )
+        for view in VIEWS
+    }
+
+    counted = application.dataframe(typees).apply(Taking(settings, application).take, stateful=True)
+    counted.apply(lambda taken: taken.take).sink(silver)
+    for window in dict.fromkeys(view.window for view in VIEWS):
+        changes = (
+            counted.apply(lambda taken, window=window: taken.of_window(window), expand=True)
+            .group_by(lambda row: row["cle"], name=window.column)
+            .set_timestamp(lambda row, *_: row["debut_ms"])
+            .tumbling_window(window.duration, grace_ms=_NEVER_MS, name=f"vues-{window.column}")
+            .agg(sommes=Sums())
+            .current()
+            .apply(lambda result, key, *_: _view_change(result, key), metadata=True)
+        )
+        changes.update(silver.add)  # not sink(): a branch of its own would copy each change
+        changes.to_topic(lambda changed, *_: outputs[changed.view.name], key=publication_key)
+    return application
+
+
+def run(settings: Settings) -> None:
+    """Run the views process until SIGTERM or SIGINT; it writes a last snapshot before it ends."""
+    topics.create(settings)
+    build(settings).run()

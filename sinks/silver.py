@@ -1,0 +1,226 @@
+"""The Silver sink: sales that count, rejections, views, roll-ups, and the manifest that makes them one snapshot.
+
+When it is called: ``add`` for each take of typed batches and for each changed sum of a view; ``flush`` first thing in a
+checkpoint, outside of its Kafka transaction. What a failure does: the Kafka transaction is not committed and the process ends;
+its successor takes the same typed batches again, in takes that may be cut differently, and comes to the same rows.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError
+from quixstreams.sinks import BaseSink
+
+from salesviews import lake, manifest
+from salesviews.errors import FencedError
+from salesviews.lake import Lake, Table
+from salesviews.manifest import Manifest
+from salesviews.typed import SourcePartition
+from salesviews.views import ROLL_UPS, VIEWS, View
+from sinks.appends import Stream, append_once
+from sinks.contents import Change, Contents, Month, months_sql
+
+_log = logging.getLogger(__name__)
+
+_WRITER = "views"
+"""The application transaction in which an overwritten table records the sequence that it shows."""
+
+
+@dataclass(frozen=True)
+class Take:
+    """What a take of typed batches adds.
+
+    :param clean: rows of ``lake.CLEAN``, in order of their sequence
+    :param rejected: rows of ``lake.REJECTED``, likewise
+    :param sequence: the last place in the total order that the take covers
+    :param positions: where each source partition stands after it
+    :param caught_up: nothing was known to be waiting then
+    """
+
+    clean: pa.Table
+    rejected: pa.Table
+    sequence: int
+    positions: Mapping[SourcePartition, int]
+    caught_up: bool
+
+
+@dataclass(frozen=True)
+class ViewChange:
+    view: View
+    change: Change
+
+
+_Place: TypeAlias = tuple[tuple[str, ...], int]
+"""A key and a window's start."""
+
+
+class SilverSink(BaseSink):
+    """Gathers takes and changes, and writes one snapshot a checkpoint.
+
+    Only one process writes Silver at a time, the one that Kafka gave the typed batches to; one that lost them without
+    knowing finds a manifest that is not its own, and ends.
+
+    :param clock: the time that a manifest names
+    """
+
+    def __init__(self, target: Lake, clock: Callable[[], datetime]) -> None:
+        super().__init__(on_client_connect_success=lambda: None)
+        self._lake = target
+        self._clock = clock
+        self._takes: list[Take] = []
+        self._changes: dict[str, dict[_Place, Change]] = defaultdict(dict)
+        self._contents: Contents | None = None
+        self._manifest: Manifest
+        self._recorded: dict[str, int | None] = {}
+
+    def setup(self) -> None:
+        """Create the tables, and a first manifest where there is none, so that an empty system can be read."""
+        for table in (*lake.SILVER, lake.SNAPSHOTS):
+            self._lake.create(table)
+        if manifest.read(self._lake) is not None:
+            return
+        versions = {table.name: self._lake.open(table).version() for table in lake.SILVER}
+        first = Manifest(1, self._clock(), 0, manifest.EMPTY_SEQUENCE, {}, False, versions)
+        try:
+            self._write_manifest(first)
+        except FencedError:
+            _log.info("another process made the first manifest")
+
+    def add(self, value: Take | ViewChange, **_message: Any) -> None:  # type: ignore[override] # it is all in the value
+        if isinstance(value, Take):
+            self._takes.append(value)
+        else:
+            self._changes[value.view.name][value.change.key, value.change.start_ms] = value.change
+
+    def flush(self) -> None:
+        """Write a snapshot of everything up to the last take.
+
+        0. Once, before the first snapshot: go back to the newest manifest (``_open``).
+        1. Append the sales that count, then the rejections, each with their sequence in the commit.
+        2. Overwrite the months of the views that changed.
+        3. Overwrite the roll-ups of those months.
+        4. Overwrite the manifest: the snapshot exists.
+
+        A crash in 1 to 3 leaves rows and versions that no manifest names: the next process goes back to the manifest's
+        versions, and the appends skip what is there. A crash after 4, before Kafka's transaction, repeats takes that the
+        manifest covers: they are dropped here, and change nothing.
+
+        :raises FencedError: if another process has written a snapshot or a view table meanwhile
+        """
+        takes, self._takes = self._takes, []
+        changes, self._changes = self._changes, defaultdict(dict)
+        if not takes:
+            return
+        contents = self._contents or self._open()
+        last = takes[-1]
+        if last.sequence <= self._manifest.sequence:
+            _log.info("snapshot %d covers these %d takes already", self._manifest.id, len(takes))
+            return
+        self._check_manifest_is_ours()
+
+        versions = dict(self._manifest.tables)
+        versions[lake.CLEAN.name] = self._append(lake.CLEAN, [take.clean for take in takes], last.sequence)
+        versions[lake.REJECTED.name] = self._append(lake.REJECTED, [take.rejected for take in takes], last.sequence)
+        months: dict[str, list[Month]] = {}
+        for view in VIEWS:
+            if changes[view.name]:
+                months[view.name] = contents.put(view, list(changes[view.name].values()))
+                rows = contents.of_view(view, months[view.name])
+                table = lake.of_view(view)
+                versions[table.name] = self._overwrite(table, rows, months[view.name], last.sequence)
+        for roll_up in ROLL_UPS:
+            if changed_months := months.get(roll_up.view.name):
+                table = lake.of_roll_up(roll_up)
+                rows = contents.of_roll_up(roll_up, table, changed_months)
+                versions[table.name] = self._overwrite(table, rows, changed_months, last.sequence)
+        self._write_manifest(
+            Manifest(
+                id=self._manifest.id + 1,
+                created_at=self._clock(),
+                generation=self._manifest.generation,
+                sequence=last.sequence,
+                positions={**self._manifest.positions, **last.positions},
+                caught_up=last.caught_up,
+                tables=versions,
+            )
+        )
+
+    def _open(self) -> Contents:
+        """Take the newest manifest as what is true.
+
+        1. Read the manifest.
+        2. Put back each overwritten table that is not at the manifest's version: an interrupted checkpoint wrote it.
+        3. Load the contents at the manifest's versions.
+
+        A crash in between leaves tables at other versions again, with the same contents: it is repeated.
+        """
+        found = manifest.read(self._lake)
+        if found is None:
+            raise FencedError(f"The manifest at {self._lake.uri(lake.SNAPSHOTS)} is gone since this process started.")
+        for table in lake.OVERWRITTEN:
+            handle = self._lake.open(table)
+            if handle.version() != found.tables[table.name]:
+                _log.info("%s goes back from version %d to %d", table.name, handle.version(), found.tables[table.name])
+                handle.restore(found.tables[table.name])
+            self._recorded[table.name] = handle.transaction_version(_WRITER)
+        contents = Contents()
+        contents.load(self._lake, found.tables)
+        self._manifest, self._contents = found, contents
+        return contents
+
+    def _check_manifest_is_ours(self) -> None:
+        version = self._lake.open(lake.SNAPSHOTS).version()
+        if version != self._manifest.id:
+            raise _fenced(lake.SNAPSHOTS, f"is at version {version}, this process knows {self._manifest.id}")
+
+    def _append(self, table: Table, rows: list[pa.Table], sequence: int) -> int:
+        if sum(map(len, rows)):
+            stream = Stream(table.name, pa.concat_tables(rows), "sequence", sequence + 1)
+            append_once(self._lake, table, [stream])
+        return int(self._lake.open(table).version())
+
+    def _overwrite(self, table: Table, rows: pa.Table, months: list[Month], sequence: int) -> int:
+        """Overwrite the months of a table (all of it where it has none). Gives the new version."""
+        handle = self._lake.open(table)
+        recorded = handle.transaction_version(_WRITER)
+        if recorded != self._recorded[table.name]:
+            raise _fenced(table, f"shows sequence {recorded}, this process wrote {self._recorded[table.name]}")
+        predicate = months_sql(months) if table.partition_by else None
+        self._commit(handle, table, rows, Transaction(_WRITER, sequence), predicate)
+        self._recorded[table.name] = sequence
+        return int(handle.version())
+
+    def _write_manifest(self, new: Manifest) -> None:
+        handle = self._lake.open(lake.SNAPSHOTS)
+        if handle.version() != new.id - 1:
+            raise _fenced(lake.SNAPSHOTS, f"is at version {handle.version()}, this process would write {new.id}")
+        self._commit(handle, lake.SNAPSHOTS, new.to_arrow(), Transaction(_WRITER, new.id), None)
+        if handle.version() != new.id:
+            raise _fenced(lake.SNAPSHOTS, f"is at version {handle.version()}, this process wrote {new.id}")
+        self._manifest = new
+
+    def _commit(
+        self, handle: DeltaTable, table: Table, rows: pa.Table, transaction: Transaction, predicate: str | None
+    ) -> None:
+        try:
+            write_deltalake(
+                handle,
+                rows,
+                mode="overwrite",
+                predicate=predicate,
+                commit_properties=CommitProperties(app_transactions=[transaction]),
+            )
+        except CommitFailedError as error:
+            raise _fenced(table, f"did not take the commit: {error}") from error
+
+
+def _fenced(table: Table, what: str) -> FencedError:
+    return FencedError(
+        f"{table.name} {what}. Another views process writes here; this one ends, and starts again from what is committed."
+    )
