@@ -17,6 +17,10 @@ class SettingError(SalesviewsError):
     exit_status = 2
 
 
+class AddressError(SalesviewsError):
+    """The address that the web server should listen on cannot be used."""
+
+
 class BrokerError(SalesviewsError):
     """Kafka cannot be started or reached."""
 

@@ -180,12 +180,19 @@ class Lake:
                 "The processors create the tables when they start."
             ) from error
 
+    def files(self, handle: DeltaTable, table: Table) -> list[str]:
+        """The paths of the files of an open table.
+
+        ``file_uris`` of deltalake gives them percent-encoded where the lake's folder has a space or an accent.
+        """
+        return [f"{self.uri(table)}/{path}" for path in pa.table(handle.get_add_actions())["path"].to_pylist()]
+
     def scan_sql(self, table: Table, version: int | None = None) -> str:
         """A DuckDB relation of a version of a table (default: the newest): its files, read with their partition columns.
 
         DuckDB's reader is the faster way in, and does not abort at interpreter exit as ``to_pyarrow_table`` can.
         """
-        files = self.open(table, version).file_uris()
+        files = self.files(self.open(table, version), table)
         if not files:
             columns = ", ".join(f'NULL::{_duckdb_type(field.type)} AS "{field.name}"' for field in table.schema)
             return f"(SELECT {columns} WHERE false)"

@@ -82,7 +82,7 @@ def read(source: lake.Lake, version: int | None = None) -> Manifest | None:
     :raises LakeError: if the table does not exist or does not hold one row
     """
     handle = source.open(lake.SNAPSHOTS, version)
-    files = handle.file_uris()
+    files = source.files(handle, lake.SNAPSHOTS)
     if not files:
         return None
     rows = [row for file in files for row in pq.ParquetFile(file).read().to_pylist()]

@@ -1,0 +1,161 @@
+"""A small lake of real Delta tables, written from Python rows, and the application over it.
+
+It is written as the views process writes Silver (overwritten partitions, then the manifest), and Kafka is what a test says.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+from flask import Flask
+from flask.testing import FlaskClient
+
+from salesviews import lake, views
+from salesviews.lake import Lake, Table
+from salesviews.manifest import Manifest
+from salesviews.typed import SourcePartition
+from web import create_app
+from web.pipeline import Group, Observation, Partition, PipelineWatch
+from web.snapshot import SnapshotStore
+
+TABLES = {table.name.rpartition("/")[2]: table for table in lake.SILVER}
+TOPIC_ID = "topic-1"
+
+
+class SilverWriter:
+    """Writes Silver tables and manifests. ``rows`` leave out columns that a test does not look at."""
+
+    def __init__(self, root: Path, clock: Callable[[], datetime]) -> None:
+        self.lake = Lake(str(root))
+        self._clock = clock
+
+    def create(self) -> None:
+        for table in (*lake.SILVER, lake.SNAPSHOTS):
+            self.lake.create(table)
+
+    def put(self, name: str, rows: Iterable[Mapping[str, Any]], predicate: str | None = None) -> int:
+        """Overwrite a table, or what a predicate names of it. No snapshot names it yet. Gives the version."""
+        table = TABLES[name]
+        handle = self.lake.open(table)
+        write_deltalake(handle, _arrow(table, rows), mode="overwrite", predicate=predicate)
+        return int(handle.version())
+
+    def snapshot(self, positions: Mapping[int, int] | None = None, topic_id: str = TOPIC_ID) -> Manifest:
+        """Name the newest version of every table in a new manifest.
+
+        :param positions: partition of the raw topic, and next offset
+        """
+        handle = self.lake.open(lake.SNAPSHOTS)
+        written = Manifest(
+            id=handle.version() + 1,
+            created_at=self._clock(),
+            generation=0,
+            sequence=sum((positions or {}).values()),
+            positions={
+                SourcePartition(topic_id, partition, "ventes"): offset
+                for partition, offset in (positions or {}).items()
+            },
+            caught_up=True,
+            tables={table.name: self.lake.open(table).version() for table in lake.SILVER},
+        )
+        write_deltalake(handle, written.to_arrow(), mode="overwrite")
+        return written
+
+
+_ZEROS: dict[pa.DataType, Any] = {pa.int64(): 0, pa.float64(): 0.0, pa.decimal128(18, 2): Decimal("0.00")}
+
+
+def _arrow(table: Table, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """The rows with every column: a period from the row's window, zeros where a number is left out."""
+    complete = []
+    for row in rows:
+        values = {field.name: _ZEROS.get(field.type) for field in table.schema} | dict(row)
+        for window in (views.HOUR, views.DAY):
+            if window.column in table.schema.names:
+                values |= {"annee": values[window.column].year, "mois": values[window.column].month}
+        complete.append(values)
+    return pa.Table.from_pylist(complete, schema=table.schema)
+
+
+class FakeClock:
+    """A time that stands still until a test moves it."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **duration: float) -> None:
+        self.now += timedelta(**duration)
+
+
+class FakeKafka:
+    """What Kafka answers: ends by partition of the raw topic, or an error."""
+
+    def __init__(self) -> None:
+        self.topic_id = TOPIC_ID
+        self.ends: dict[int, int] = {}
+        self.missing_topics: tuple[str, ...] = ()
+        self.error: Exception | None = None
+
+    def __call__(self) -> Observation:
+        if self.error is not None:
+            raise self.error
+        return Observation(
+            self.missing_topics,
+            tuple(Partition("ventes", self.topic_id, number, 0, end) for number, end in self.ends.items()),
+            {name: Group(f"salesviews-ventes-{name}", "stable", (), 0) for name in ("ingest", "views")},
+        )
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(datetime(2025, 12, 22, 15, 4, 5, 123456, tzinfo=UTC))
+
+
+@pytest.fixture
+def kafka() -> FakeKafka:
+    return FakeKafka()
+
+
+@pytest.fixture
+def silver(tmp_path: Path, clock: FakeClock) -> SilverWriter:
+    """An empty lake, its tables created, without a snapshot."""
+    # A folder that is no plain word, and that looks like a partition: both must reach the files as they are.
+    writer = SilverWriter(tmp_path / "annee=1 été" / "lake", clock)
+    writer.create()
+    return writer
+
+
+@pytest.fixture
+def elapsed() -> list[float]:
+    """Seconds that the store believes to have passed, as the only item."""
+    return [0.0]
+
+
+@pytest.fixture
+def store(silver: SilverWriter, clock: FakeClock, elapsed: list[float]) -> SnapshotStore:
+    """Not started: a test calls ``refresh`` where the thread would."""
+    return SnapshotStore(silver.lake, clock, lambda: elapsed[0])
+
+
+@pytest.fixture
+def pipeline(kafka: FakeKafka, clock: FakeClock) -> PipelineWatch:
+    """Not started: a test calls ``look`` where the thread would."""
+    return PipelineWatch(kafka, clock)
+
+
+@pytest.fixture
+def app(store: SnapshotStore, pipeline: PipelineWatch, clock: FakeClock) -> Flask:
+    return create_app(store, pipeline, clock)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()

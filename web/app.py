@@ -1,0 +1,48 @@
+"""The Flask application, put together from what it is given."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from flask import Flask, Response
+
+from web import errors
+from web.answers import Answers
+from web.pipeline import PipelineWatch
+from web.routes import operations, page, quality, sales
+from web.snapshot import SnapshotStore
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def create_app(store: SnapshotStore, pipeline: PipelineWatch, clock: Callable[[], datetime]) -> Flask:
+    """The application. It starts nothing: ``store`` and ``pipeline`` are started and closed by who made them.
+
+    :param clock: now, in UTC
+    """
+    app = Flask(__name__)
+    answers = Answers(pipeline, clock)
+    app.register_blueprint(sales.routes(store, answers, clock))
+    app.register_blueprint(quality.routes(store, answers))
+    app.register_blueprint(operations.routes(store, pipeline, answers, clock))
+    app.register_blueprint(page.routes())
+    errors.register(app)
+
+    @app.after_request
+    def add_headers(response: Response) -> Response:
+        for name, value in _HEADERS.items():
+            response.headers[name] = value
+        # Files under static/ are kept by browsers, and asked for anew by their ETag; figures are never kept.
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    return app

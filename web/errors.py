@@ -1,0 +1,67 @@
+"""The one form of an error: ``{"error": {"status", "code", "message", "parameter"?}}``, under every path.
+
+A client never sees a traceback: an unexpected error is logged with it, and answered with 500.
+"""
+
+import logging
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from salesviews.errors import ParameterError
+from web.answers import json_response
+from web.snapshot import NoSnapshotError
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 1
+"""What a client is told to wait where there is no snapshot yet."""
+
+
+def response(status: int, code: str, message: str, parameter: str | None = None) -> Response:
+    """:param code: the kind of error, for programs; stays the same where a message is worded anew"""
+    error = {"status": status, "code": code, "message": message}
+    if parameter is not None:
+        error["parameter"] = parameter
+    return json_response({"error": error}, status)
+
+
+def unready(code: str, message: str) -> Response:
+    """503, to be tried again soon."""
+    answer = response(503, code, message)
+    answer.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return answer
+
+
+def register(app: Flask) -> None:
+    """Make every error of an application answer in this form."""
+
+    @app.errorhandler(ParameterError)
+    def bad_parameter(error: ParameterError) -> Response:
+        return response(400, "bad_parameter", str(error), error.parameter)
+
+    @app.errorhandler(NoSnapshotError)
+    def no_snapshot(error: NoSnapshotError) -> Response:
+        return unready("no_snapshot", str(error))
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        status = error.code or 500
+        code = error.name.lower().replace(" ", "_")
+        if status == 404:
+            answer = response(status, code, f"There is nothing at {request.path}.")
+        elif status == 405:
+            answer = response(status, code, f"{request.path} does not take {request.method}.")
+        else:
+            answer = response(status, code, error.description or error.name)
+        for name, value in error.get_headers(request.environ):
+            if name not in ("Content-Type", "Content-Length"):
+                answer.headers[name] = value
+        return answer
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        logger.error("%s %s failed.", request.method, request.full_path.rstrip("?"), exc_info=error)
+        return response(
+            500, "internal_server_error", "The server failed on this request. Its log says why, at this moment."
+        )

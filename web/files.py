@@ -1,0 +1,102 @@
+"""The data files of one version of a Delta table: which there are, by partition, and their rows as Arrow.
+
+Delta files never change, so two versions differ by their lists of files, and only the partitions that differ are read.
+Files are read one by one with pyarrow: an error names its file, and the path is taken as it is (DuckDB's own reader
+would take characters of a folder's name for a pattern, and ``name=value`` folders above the lake for columns).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from salesviews.errors import LakeError
+from salesviews.lake import Lake, Table
+
+Partition = tuple[Any, ...]
+"""Values of a table's partition columns, in the order of its declaration; () where it has none."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of one version of a table.
+
+    :param table_id: Delta's id of the table: one that was deleted and created again has another
+    :param files: for each partition, the paths of its files under the table
+    """
+
+    table: Table
+    table_id: str
+    version: int
+    files: dict[Partition, frozenset[str]]
+
+    def changed_since(self, before: "Listing") -> set[Partition]:
+        """The partitions whose files differ: added, written again, or gone."""
+        if before.table_id != self.table_id:
+            return before.files.keys() | self.files.keys()
+        return {
+            partition
+            for partition in before.files.keys() | self.files.keys()
+            if before.files.get(partition) != self.files.get(partition)
+        }
+
+
+def listing(lake: Lake, table: Table, version: int | None = None) -> Listing:
+    """The files of a version (default: the newest).
+
+    :raises LakeError: if the table or that version of it cannot be read
+    """
+    try:
+        handle = lake.open(table, version)
+        added = pa.table(handle.get_add_actions(flatten=True)).to_pylist()
+    except (DeltaError, OSError, ValueError) as error:
+        which = "The newest version" if version is None else f"Version {version}"
+        raise LakeError(
+            f"{which} of {table.name} cannot be opened in {lake.root}: {error}. "
+            "Its _delta_log may be damaged, or cleaned up too early."
+        ) from error
+    files: dict[Partition, set[str]] = {}
+    for action in added:
+        partition = tuple(action[f"partition.{column}"] for column in table.partition_by)
+        files.setdefault(partition, set()).add(action["path"])
+    return Listing(
+        table,
+        _table_id(handle),
+        handle.version(),
+        {partition: frozenset(paths) for partition, paths in files.items()},
+    )
+
+
+def rows(lake: Lake, of: Listing, partitions: Iterable[Partition]) -> pa.Table:
+    """The rows of some partitions, with the declared schema.
+
+    :raises LakeError: naming the file that is missing, damaged, or not what the table declares
+    """
+    schema = of.table.schema
+    stored = [name for name in schema.names if name not in of.table.partition_by]
+    pieces = [schema.empty_table()]
+    for partition in partitions:
+        values = dict(zip(of.table.partition_by, partition, strict=True))
+        for path in sorted(of.files.get(partition, ())):
+            file = Path(lake.uri(of.table)) / path
+            try:
+                piece = pq.ParquetFile(file).read(columns=stored, use_threads=False)
+                for name, value in values.items():
+                    column = pa.repeat(pa.scalar(value, schema.field(name).type), piece.num_rows)
+                    piece = piece.append_column(name, column)
+                pieces.append(piece.select(schema.names).cast(schema))
+            except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+                raise LakeError(
+                    f"{file}, a file of version {of.version} of {of.table.name}, cannot be read: {error}. "
+                    "Restore the file; if it is lost, Silver can be computed again from Bronze."
+                ) from error
+    return pa.concat_tables(pieces)
+
+
+def _table_id(handle: DeltaTable) -> str:
+    return str(handle.metadata().id)

@@ -1,0 +1,118 @@
+"""Query parameters, declared as values: name, how its text is read, whether it may be repeated, what it does.
+
+What a route does not declare is refused: a misspelt filter that is ignored would give a number that looks filtered.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from werkzeug.datastructures import MultiDict
+
+from salesviews.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One query parameter.
+
+    :param read: text to value; raises ValueError with what was expected
+    :param default: the value where it is not given; () where it is repeatable
+    """
+
+    name: str
+    read: Callable[[str], Any]
+    doc: str
+    default: Any = None
+    is_repeatable: bool = False
+
+
+def read(declared: Sequence[Parameter], given: MultiDict[str, str]) -> dict[str, Any]:
+    """The value of each declared parameter; a tuple of values where it is repeatable.
+
+    :raises ParameterError: naming the first that is unknown, repeated, or cannot be read
+    """
+    names = [parameter.name for parameter in declared]
+    for name in given:
+        if name not in names:
+            known = f"the parameters here are {', '.join(names)}" if names else "there are no parameters here"
+            raise ParameterError(name, f"There is no parameter {name!r}: {known}.")
+    return {parameter.name: _value(parameter, given.getlist(parameter.name)) for parameter in declared}
+
+
+def _value(parameter: Parameter, texts: list[str]) -> Any:
+    if len(texts) > 1 and not parameter.is_repeatable:
+        raise ParameterError(parameter.name, f"{parameter.name} is given {len(texts)} times: it takes one value.")
+    values = []
+    for text in texts:
+        try:
+            values.append(parameter.read(text))
+        except ValueError as error:
+            raise ParameterError(
+                parameter.name, f"{parameter.name}={text!r} cannot be used: it takes {error}."
+            ) from None
+    if parameter.is_repeatable:
+        return tuple(values)
+    return values[0] if values else parameter.default
+
+
+def text(text: str) -> str:
+    return text
+
+
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """Reads a whole number from ``least`` to ``most``."""
+
+    def read_number(text: str) -> int:
+        # More digits than `most` has are never read: int() of a very long text is slow.
+        is_number = text.isascii() and text.isdigit() and len(text) <= len(str(most))
+        if not is_number or not least <= int(text) <= most:
+            raise ValueError(f"a whole number from {least} to {most}")
+        return int(text)
+
+    return read_number
+
+
+_YEARS = range(2, 9999)
+"""A year away from the first and last that a datetime can hold, so that no range around a moment leaves them."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A date or an instant, as the start of the time it names and the start of what comes after it.
+
+    :param end: of a date, the next midnight; of an instant, the instant itself
+    """
+
+    start: datetime
+    end: datetime
+
+
+def date(text: str) -> Moment:
+    """Reads a date of UTC, ``2025-12-22``."""
+    try:
+        start = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+        day = Moment(start, start + timedelta(days=1))
+    except (ValueError, OverflowError):
+        day = None
+    # strptime takes 2025-1-2 too; one way to write a date is enough.
+    if day is None or len(text) != len("2025-12-22") or day.start.year not in _YEARS:
+        raise ValueError("a date, such as 2025-12-22")
+    return day
+
+
+def moment(text: str) -> Moment:
+    """Reads a date, or an instant of ISO 8601: UTC, unless it has an offset."""
+    try:
+        if "T" not in text:
+            return date(text)
+        instant = datetime.fromisoformat(text)
+        instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except (ValueError, OverflowError):
+        instant = None
+    if instant is None or instant.year not in _YEARS:
+        raise ValueError(
+            "a date, such as 2025-12-22, or an instant, such as 2025-12-22T10:00:00Z (in an address, + is written %2B)"
+        )
+    return Moment(instant, instant)

@@ -1,0 +1,82 @@
+"""Runs the application on waitress, until SIGTERM or SIGINT."""
+
+import logging
+import signal
+import socket
+from datetime import UTC, datetime
+from types import FrameType
+from typing import NoReturn
+
+import waitress
+
+from salesviews.errors import AddressError
+from salesviews.lake import Lake
+from salesviews.settings import Settings
+from web.app import create_app
+from web.pipeline import KafkaObserver, PipelineWatch
+from web.snapshot import SnapshotStore
+
+logger = logging.getLogger(__name__)
+
+THREADS = 8
+
+
+def run(settings: Settings) -> None:
+    """Serve in the foreground, and return once SIGTERM or SIGINT arrived.
+
+    1. Listen, so that a taken port is told before anything starts.
+    2. Start the threads that follow the lake and Kafka.
+    3. Serve. A signal ends it: no new requests, those under way are finished.
+    4. Stop the threads. They own nothing that must be kept: a kill at any step loses nothing.
+
+    :raises AddressError: if the address cannot be listened on
+    """
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    # 1
+    listener = _listen(settings.host, settings.port)
+    store = SnapshotStore(Lake(settings.lake), now)
+    pipeline = PipelineWatch(KafkaObserver(settings), now)
+    server = waitress.create_server(
+        create_app(store, pipeline, now), sockets=[listener], threads=THREADS, ident="salesviews"
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    # 2
+    store.start()
+    pipeline.start()
+    print(f"Dashboard: {settings.url}/", flush=True)
+    # 3
+    try:
+        server.run()
+    finally:
+        # 4
+        server.close()
+        store.close()
+        pipeline.close()
+    logger.info("The web server stopped.")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(where)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise AddressError(
+            f"The web server cannot listen on {host}, port {port}: {error.strerror or error}. "
+            "Another program may have the port: give a free one in SALESVIEWS_PORT."
+        ) from error
+    return listener
+
+
+def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
+    # waitress ends its loop on it, and lets requests that are under way finish.
+    raise SystemExit(0)

@@ -1,0 +1,284 @@
+"""What the web serves: one snapshot of Silver at a time, in an in-process DuckDB, replaced when the manifest moves.
+
+Consistency is DuckDB's own. A new snapshot is loaded in one transaction; a request reads in one transaction of its own
+cursor. So a request sees one snapshot from its first query to its last, a load blocks no request, and what a load
+replaced is dropped by DuckDB once no transaction can see it.
+
+The manifest is looked at by one light thread: does the file of the next version of ``silver/snapshots`` exist? That is
+microseconds, a few times a second, whatever the number of requests; and requests themselves never touch the lake, so a
+slow or broken disk cannot slow them.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from salesviews import manifest
+from salesviews.errors import LakeError, SalesviewsError
+from salesviews.lake import OVERWRITTEN, SNAPSHOTS, Lake, Table
+from salesviews.manifest import Manifest
+from web import files
+
+logger = logging.getLogger(__name__)
+
+LOOK_INTERVAL_S = 0.1
+"""Between two looks for the next version's file."""
+
+LISTING_INTERVAL_S = 10.0
+"""Between two looks that open the table: log clean-up may have removed the next version's file while nobody looked, and
+a lake that was deleted and created again starts at version 0."""
+
+RETRY_S = (0.5, 10.0)
+"""After a failed load: the first wait, which doubles, and the longest."""
+
+
+class NoSnapshotError(SalesviewsError):
+    """There is nothing to serve yet."""
+
+
+_MANIFEST_SQL = "SELECT * REPLACE (epoch_us(created_at) AS created_at) FROM snapshots"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A load that did not work. The snapshot before it is still served.
+
+    :param attempts: how many in a row
+    """
+
+    message: str
+    since: datetime
+    attempts: int
+    retry_after_s: float
+
+
+class Snapshot:
+    """What one request sees: the tables by their short names (``hourly_sales``), all of one manifest."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """:raises NoSnapshotError: if none was ever loaded"""
+        self._cursor = cursor
+        rows = self.query(_MANIFEST_SQL)
+        if not rows:
+            raise NoSnapshotError(
+                "No snapshot of the figures is there yet: the processors write the first when they start."
+            )
+        row = dict(zip(SNAPSHOTS.schema.names, rows[0], strict=True))
+        self.manifest = Manifest.of_row(row | {"created_at": instant_of(row["created_at"])})
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a query. Values from outside are ``parameters``, never part of ``sql``."""
+        return self._cursor.execute(sql, list(parameters)).fetchall()
+
+    def row_counts(self) -> dict[str, int]:
+        """How many rows each table has, by its name in the manifest."""
+        counts = ", ".join(f'(SELECT count(*) FROM "{short_name(table)}")' for table in OVERWRITTEN)
+        (row,) = self.query(f"SELECT {counts}")
+        return {table.name: count for table, count in zip(OVERWRITTEN, row, strict=True)}
+
+    def json_rows(self, sql: str, order: str, parameters: Sequence[Any] = ()) -> str:
+        """The rows of a query as a JSON array of objects, written by DuckDB.
+
+        A DECIMAL(18,2) is a number with its two decimals, exact beyond 2^53, which no way through a float is.
+
+        :param order: of the rows, by names of the query's columns
+        """
+        rows = self.query(f"SELECT to_json(line)::VARCHAR FROM ({sql}) AS line ORDER BY {order}", parameters)
+        return f"[{','.join(text for (text,) in rows)}]"
+
+
+class SnapshotStore:
+    """Loads what the manifest names, and hands it to requests.
+
+    :param clock: now, in UTC
+    :param elapsed_s: seconds since any fixed moment
+    """
+
+    def __init__(
+        self, lake: Lake, clock: Callable[[], datetime], elapsed_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._lake = lake
+        self._clock = clock
+        self._elapsed_s = elapsed_s
+        self._database = duckdb.connect(
+            ":memory:",
+            config={
+                "enable_external_access": False,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+            },
+        )
+        self._database.execute("SET GLOBAL TimeZone = 'UTC'")
+        for table in (SNAPSHOTS, *OVERWRITTEN):
+            _replace(self._database, table, table.schema.empty_table())
+        self._loading = threading.Lock()
+        self._manifest_table: files.Listing | None = None
+        self._loaded: dict[str, files.Listing] = {}
+        self._listed_at_s = elapsed_s() - LISTING_INTERVAL_S
+        self._failure: Failure | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="snapshots", daemon=True)
+
+    def start(self) -> None:
+        """Load what is there, and from now on what comes, in a thread of its own."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread. Requests that still run keep their snapshot."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=1.0)
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why the newest snapshot is not served; None while all is well."""
+        return self._failure
+
+    @contextmanager
+    def read(self) -> Iterator[Snapshot]:
+        """One snapshot for one request. Leave it before anything is sent: it holds memory of what was replaced since.
+
+        :raises NoSnapshotError: if none was ever loaded
+        """
+        with self._database.cursor() as cursor:
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
+            yield Snapshot(cursor)
+
+    def refresh(self) -> bool:
+        """Load the newest snapshot if it is not the one served; tell whether it was loaded.
+
+        :raises LakeError: naming the table or file that cannot be read; the snapshot before is still served
+        """
+        with self._loading:
+            if not self._has_moved():
+                return False
+            newest = files.listing(self._lake, SNAPSHOTS)
+            found = manifest.read(self._lake, newest.version)
+            if found is not None:
+                self._load(found, newest)
+            self._manifest_table = newest
+            self._listed_at_s = self._elapsed_s()
+            return found is not None
+
+    def _has_moved(self) -> bool:
+        served = self._manifest_table
+        log = Path(self._lake.uri(SNAPSHOTS)) / "_delta_log"
+        if (log / f"{0 if served is None else served.version + 1:020}.json").exists():
+            return True
+        if self._elapsed_s() - self._listed_at_s < LISTING_INTERVAL_S:
+            return False
+        if served is None:
+            return self._lake.exists(SNAPSHOTS)
+        newest = files.listing(self._lake, SNAPSHOTS)
+        self._listed_at_s = self._elapsed_s()
+        return newest.table_id != served.table_id or newest.version != served.version
+
+    def _load(self, named: Manifest, newest: files.Listing) -> None:
+        """Replace the snapshot that is served.
+
+        1. Begin a transaction.
+        2. Replace each table whose version changed, reading only its changed partitions.
+        3. Replace the manifest's row.
+        4. Commit: from here on, requests that begin see the new snapshot.
+        5. Remember what is loaded.
+
+        An error before 4 rolls everything back; between 4 and 5 nothing can fail.
+        """
+        started_s = self._elapsed_s()
+        is_other_lake = self._manifest_table is None or self._manifest_table.table_id != newest.table_id
+        loaded = {} if is_other_lake else dict(self._loaded)
+        partitions_read = 0
+        with self._database.cursor() as cursor:
+            cursor.execute("BEGIN TRANSACTION")  # 1
+            for table in OVERWRITTEN:  # 2
+                if table.name not in named.tables:
+                    raise LakeError(
+                        f"Snapshot {named.id} names no version of {table.name}: an older program wrote it. "
+                        "Start the views process of this version."
+                    )
+                before = loaded.get(table.name)
+                if before is not None and before.version == named.tables[table.name]:
+                    continue
+                after = files.listing(self._lake, table, named.tables[table.name])
+                changed = set(after.files) if before is None else after.changed_since(before)
+                keeps = before is not None and bool(table.partition_by)
+                _replace(cursor, table, files.rows(self._lake, after, changed), changed if keeps else None)
+                loaded[table.name] = after
+                partitions_read += len(changed)
+            _replace(cursor, SNAPSHOTS, named.to_arrow())  # 3
+            cursor.execute("COMMIT")  # 4
+        self._loaded = loaded  # 5
+        elapsed_ms = (self._elapsed_s() - started_s) * 1000
+        logger.debug("Snapshot %s is served: %s partitions read in %.0f ms.", named.id, partitions_read, elapsed_ms)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._failure.retry_after_s if self._failure else LOOK_INTERVAL_S):
+            try:
+                self.refresh()
+            except Exception as error:
+                self._note(error)
+            else:
+                if self._failure:
+                    logger.info("The newest snapshot is served again, after %s attempts.", self._failure.attempts)
+                self._failure = None
+
+    def _note(self, error: Exception) -> None:
+        """Keep a failed load for the status; log it as an error once, then as a warning while it stays the same."""
+        before = self._failure
+        first_s, longest_s = RETRY_S
+        self._failure = Failure(
+            str(error) if isinstance(error, SalesviewsError) else repr(error),
+            before.since if before else self._clock(),
+            before.attempts + 1 if before else 1,
+            min(before.retry_after_s * 2, longest_s) if before else first_s,
+        )
+        is_known = before is not None and before.message == self._failure.message
+        logger.log(
+            logging.WARNING if is_known else logging.ERROR,
+            "The newest snapshot cannot be loaded (attempt %s); the one before is still served. %s",
+            self._failure.attempts,
+            self._failure.message,
+            exc_info=None if isinstance(error, SalesviewsError) else error,
+        )
+
+
+def _replace(
+    cursor: duckdb.DuckDBPyConnection, table: Table, rows: pa.Table, changed: set[files.Partition] | None = None
+) -> None:
+    """Give a table new rows: all of them, or those of the ``changed`` partitions."""
+    name = short_name(table)
+    cursor.register("incoming", rows)
+    try:
+        if changed is None:
+            cursor.execute(f'CREATE OR REPLACE TABLE "{name}" AS SELECT * FROM incoming')
+            return
+        columns = [table.schema.field(column) for column in table.partition_by]
+        values = [dict(zip(table.partition_by, partition, strict=True)) for partition in changed]
+        cursor.register("changed", pa.Table.from_pylist(values, schema=pa.schema(columns)))
+        same = " AND ".join(f'changed."{field.name}" IS NOT DISTINCT FROM kept."{field.name}"' for field in columns)
+        cursor.execute(
+            f'CREATE OR REPLACE TABLE "{name}" AS SELECT * FROM "{name}" AS kept '
+            f"WHERE NOT EXISTS (SELECT 1 FROM changed WHERE {same}) UNION ALL SELECT * FROM incoming"
+        )
+        cursor.unregister("changed")
+    finally:
+        cursor.unregister("incoming")
+
+
+def instant_of(since_1970_us: int) -> datetime:
+    """The instant of ``epoch_us(...)``: DuckDB would need another package to give a TIMESTAMPTZ as a datetime."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=since_1970_us)
+
+
+def short_name(table: Table) -> str:
+    """``silver/hourly_sales`` is ``hourly_sales`` in a query."""
+    return table.name.rpartition("/")[2]
