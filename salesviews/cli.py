@@ -1,30 +1,234 @@
-"""The command line."""
+"""The command line: one command a process of the pipeline, and those that operate all of them.
 
+It alone knows every package; what a command runs is imported when it runs.
+"""
+
+import json
 import logging
+import os
 import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import click
 
-from salesviews import settings
+from salesviews import __version__, generate
+from salesviews import settings as settings_module
 from salesviews.errors import SalesviewsError
+from salesviews.settings import Setting, Settings
 
 
-@click.group()
+def _settings() -> Settings:
+    """The settings, with logging set up by them: each command begins with this."""
+    settings = settings_module.read()
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    return settings
+
+
+class _Command(click.Command):
+    """A command whose help names the settings that matter to it, and examples.
+
+    :param settings: names of rows of ``SETTINGS``
+    """
+
+    def __init__(self, *args: Any, settings: Sequence[str] = (), examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.settings = settings
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        _write_settings(formatter, [row for row in settings_module.SETTINGS if row.name in self.settings])
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+
+
+class _Group(click.Group):
+    command_class = _Command
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        _write_settings(formatter, settings_module.SETTINGS)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.commands)
+
+
+def _write_settings(formatter: click.HelpFormatter, rows: Sequence[Setting]) -> None:
+    with formatter.section("Settings (environment variables)"):
+        formatter.write_dl([(row.variable, f"{row.help}{f' [{row.default}]' if row.default else ''}") for row in rows])
+
+
+def _sales_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What the simulated sales are like: the options that ``demo`` and ``generate`` share."""
+    options = (
+        click.option("--seed", default=generate.DEFAULT_SEED, metavar="S", help="The same seed makes the same sales."),
+        click.option(
+            "--dirty",
+            default=generate.DEFAULT_DIRTY_PCT,
+            metavar="PCT",
+            help="Share of messages that do not count: duplicates, and defects of every kind.",
+        ),
+        click.option("--late", default=generate.DEFAULT_LATE_PCT, metavar="PCT", help="Share of sales that are late."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_CLIENT = ("BROKER", "KAFKA_OPTIONS", "KAFKA_PORT", "TOPIC")
+_INSTANCE = ("HOME", "BROKER", "KAFKA_PORT", "TOPIC", "PARTITIONS", "HOST", "PORT", "INGEST_PROCESSES")
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
+)
+@click.version_option(__version__, prog_name="salesviews")
 def commands() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    """Sales in a Kafka topic become materialized views, a Delta lake and a dashboard, each sale counted once.
+
+    `salesviews demo` shows all of it with simulated sales; `salesviews up` runs it for your own. The other commands are
+    its single processes, and `status`.
+    """
 
 
-@commands.command()
+@commands.command(settings=_INSTANCE, examples=("salesviews demo --rate 200", "SALESVIEWS_PORT=8080 salesviews demo"))
+@click.option("--rate", default=50.0, metavar="R", help="Live sales a second, after a history of a month.")
+@_sales_options
+def demo(rate: float, seed: int, dirty: float, late: float) -> None:
+    """Run everything on simulated sales, until Ctrl-C.
+
+    Starts on a fresh folder (./data/demo, deleted at the next demo), or on the one that SALESVIEWS_HOME names, which is
+    kept.
+    """
+    from salesviews import instance
+
+    _settings()
+    instance.demo(os.environ, rate, ("--seed", f"{seed}", "--dirty", f"{dirty:g}", "--late", f"{late:g}"))
+
+
+@commands.command(settings=_INSTANCE, examples=("salesviews up", "SALESVIEWS_BROKER=kafka.example:9092 salesviews up"))
+def up() -> None:
+    """Run everything but the generator, until Ctrl-C.
+
+    Starts the embedded Kafka (unless SALESVIEWS_BROKER names another), the ingest processes, the views and the web
+    server; starts again what dies.
+    """
+    from salesviews import instance
+
+    instance.up(_settings())
+
+
+@commands.command(settings=("HOME", "KAFKA_PORT"), examples=("SALESVIEWS_KAFKA_PORT=19092 salesviews broker",))
 def broker() -> None:
-    """Run the embedded Kafka in the foreground."""
+    """Run the embedded Kafka.
+
+    A real Apache Kafka on the loopback, with its data in the home folder. The first start downloads it (45 MB).
+    """
     from salesviews import broker
 
-    broker.run(settings.read())
+    broker.run(_settings())
 
 
-def main() -> None:
+@commands.command(settings=(*_CLIENT, "PARTITIONS"))
+@click.option("--wait", "timeout_s", default=60.0, metavar="SECONDS", help="How long Kafka may take to answer.")
+def topics(timeout_s: float) -> None:
+    """Create the Kafka topics that do not exist, as soon as Kafka answers."""
+    from salesviews import broker, topics
+
+    settings = _settings()
+    broker.wait_until_ready(settings, timeout_s)
+    topics.create(settings)
+
+
+@commands.command(settings=("HOME", "LAKE", *_CLIENT, "PARTITIONS", "BRONZE_INTERVAL_S", "INSTANCE"))
+def ingest() -> None:
+    """Run an ingest process: raw sales to Bronze, typed batches, dead letters.
+
+    Several share the partitions of the topic. It stops on SIGTERM, with what it read committed.
+    """
+    from processors import ingest
+
+    ingest.run(_settings())
+
+
+@commands.command(settings=("HOME", "LAKE", *_CLIENT, "SNAPSHOT_INTERVAL_S", "DEDUP_DAYS", "INSTANCE"))
+def views() -> None:
+    """Run the views process: typed batches to clean sales, views, snapshots.
+
+    One works; a second one stands by. It stops on SIGTERM, with a last snapshot.
+    """
+    from processors import views
+
+    views.run(_settings())
+
+
+@commands.command(settings=("HOME", "LAKE", "HOST", "PORT", *_CLIENT))
+def web() -> None:
+    """Run the web server: dashboard and JSON API, from the snapshots."""
+    from web import server
+
+    server.run(_settings())
+
+
+@commands.command(
+    "generate",
+    settings=(*_CLIENT, "PARTITIONS"),
+    examples=(
+        "salesviews generate --sales 1000000 --days 30    a month of sales, as fast as possible",
+        "salesviews generate --rate 500                   live sales, until Ctrl-C",
+    ),
+)
+@click.option("--sales", type=int, metavar="N", help="Messages to send, dirty ones included; default: until stopped.")
+@click.option("--rate", default=0.0, metavar="R", help="Messages a second; 0 is as fast as possible.")
+@click.option(
+    "--days",
+    type=float,
+    metavar="D",
+    help="Spread the sales over the last D days; 0 is live. "
+    f"Default: {generate.DEFAULT_HISTORY_DAYS:g} with --sales, otherwise live.",
+)
+@_sales_options
+@click.option("--first-id", type=int, metavar="ID", help="vente_id of the first sale; default: one never used.")
+def generate_command(
+    sales: int | None,
+    rate: float,
+    days: float | None,
+    seed: int,
+    dirty: float,
+    late: float,
+    first_id: int | None,
+) -> None:
+    """Send simulated sales to the topic: a history, or live.
+
+    They are believable (hours, weekdays, popular products, returning customers), and dirty in every way that the
+    pipeline knows.
+    """
+    generate.run(
+        _settings(), sales=sales, rate=rate, seed=seed, dirty_pct=dirty, late_pct=late, days=days, first_id=first_id
+    )
+
+
+@commands.command(settings=("HOST", "PORT"), examples=("salesviews status --json | jq .data.lag",))
+@click.option("--json", "as_json", is_flag=True, help="The web server's answer as it is.")
+def status(as_json: bool) -> None:
+    """Show how a running instance is: snapshot age, lag, processes, tables."""
+    from salesviews import status
+
+    body = status.fetch(_settings())
+    click.echo(json.dumps(body, indent=2, ensure_ascii=False) if as_json else status.text(body))
+
+
+def main() -> NoReturn:
+    """Run a command; an error that an operator can act on ends with its message and status."""
     try:
         commands()
     except SalesviewsError as error:
         click.echo(f"salesviews: {error}", err=True)
         sys.exit(error.exit_status)
+    sys.exit(0)

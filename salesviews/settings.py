@@ -1,7 +1,7 @@
 """Every setting, declared as a row: name, default, how its text is read, help.
 
-Settings are read from the environment once, at the start of a process, into one frozen value that is passed along; nothing
-else reads the environment.
+Settings are read from the environment once, at the start of a process, into one frozen value that is passed along;
+nothing else reads the environment.
 """
 
 import json
@@ -15,6 +15,8 @@ from salesviews.errors import SettingError
 
 PREFIX = "SALESVIEWS_"
 
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
 _REACHED = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -22,7 +24,7 @@ _REACHED = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 class Setting:
     """One setting.
 
-    :param name: the environment variable without ``SALESVIEWS_``, in upper case; the attribute is the same in lower case
+    :param name: the environment variable without ``SALESVIEWS_``; the attribute is the same in lower case
     :param default: as text, read like a given one
     :param read: text to value; raises ValueError with what was expected
     """
@@ -65,14 +67,20 @@ def _positive_seconds(text: str) -> float:
     return seconds
 
 
+def _level(text: str) -> str:
+    if text.lower() not in LOG_LEVELS:
+        raise ValueError(f"one of {', '.join(LOG_LEVELS)}")
+    return text.lower()
+
+
 def _options(text: str) -> dict[str, str]:
     try:
         options = json.loads(text or "{}")
     except ValueError:
         options = None
-    if not isinstance(options, dict):
-        raise ValueError('a JSON object, such as {"security.protocol": "SSL"}')
-    return {str(name): str(value) for name, value in options.items()}
+    if isinstance(options, dict):
+        return {str(name): str(value) for name, value in options.items()}
+    raise ValueError('a JSON object, such as {"security.protocol": "SSL"}')
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -98,10 +106,11 @@ SETTINGS: tuple[Setting, ...] = (
         "INSTANCE",
         "",
         _text,
-        "name of this process among its kind, kept over restarts (`up` gives one): it takes its partitions back at once; "
-        "without a name Kafka waits 10 s for the one that died",
+        "name of this process among its kind, kept over restarts (`up` gives one): it takes its partitions back at "
+        "once; without a name Kafka waits 10 s for the one that died",
     ),
     Setting("INGEST_PROCESSES", "1", _positive_int, "ingest processes that `up` and `demo` start"),
+    Setting("LOG_LEVEL", "info", _level, f"least important messages that are shown: {', '.join(LOG_LEVELS)}"),
 )
 
 
@@ -124,6 +133,7 @@ class Settings:
     dedup_days: int
     instance: str
     ingest_processes: int
+    log_level: str
 
     @property
     def state_folder(self) -> Path:
