@@ -1,0 +1,74 @@
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from salesviews import lake
+from salesviews.errors import GapError
+from salesviews.typed import Interval, SourcePartition
+from sinks.bronze import BronzeBatch, BronzeSink
+
+SOURCE = SourcePartition("id-a", 3, "ventes")
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def batch(start: int, end: int, lost: int = 0) -> BronzeBatch:
+    rows = [
+        {
+            "payload": b"{}",
+            "topic_id": SOURCE.topic_id,
+            "partition": 3,
+            "offset": offset,
+            "kafka_timestamp": NOW,
+            "date_ingestion": NOW,
+            "jour": date(2026, 1, 2),
+        }
+        for offset in range(start + lost, end)
+    ]
+    return BronzeBatch(Interval(SOURCE, start, end, lost, end), pa.Table.from_pylist(rows, schema=lake.BRONZE.schema))
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> lake.Lake:
+    return lake.Lake(str(tmp_path / "lake"))
+
+
+@pytest.fixture
+def sink(target: lake.Lake) -> BronzeSink:
+    made = BronzeSink(target)
+    made.start()
+    return made
+
+
+def offsets(target: lake.Lake) -> list[int]:
+    rows = duckdb.sql(f'SELECT "offset" FROM {target.scan_sql(lake.BRONZE)} ORDER BY ALL').fetchall()
+    return [offset for (offset,) in rows]
+
+
+def test_a_replay_after_a_crash_adds_each_position_once(sink: BronzeSink, target: lake.Lake) -> None:
+    """Law: batches that are cut differently the second time leave one row a position."""
+    sink.add(batch(0, 4))
+    sink.add(batch(4, 6))
+    sink.flush()
+    successor = BronzeSink(target)
+    successor.start()
+    successor.add(batch(2, 9))
+    successor.flush()
+    assert offsets(target) == list(range(9))
+
+
+def test_a_hole_in_bronze_is_refused(sink: BronzeSink, target: lake.Lake) -> None:
+    """Law: ingest that goes on beyond what Bronze holds stops, names both positions and the command that mends it."""
+    sink.add(batch(5, 9))
+    with pytest.raises(GapError, match=r"up to position 0.*goes on at 5: 5 positions.*salesviews replay"):
+        sink.flush()
+    assert offsets(target) == []
+
+
+def test_positions_that_kafka_deleted_are_no_hole(sink: BronzeSink, target: lake.Lake) -> None:
+    """Law: positions that were lost before they were read are covered by the interval that names them."""
+    sink.add(batch(0, 9, lost=5))
+    sink.flush()
+    assert offsets(target) == [5, 6, 7, 8]
