@@ -1,0 +1,68 @@
+# Everything a developer does. Needs Python 3.11 or newer (named by PYTHON, or found) and make; nothing else.
+
+.PHONY: help setup demo up test lint bench lock
+
+PYTHON ?=
+UV_VERSION = 0.13.9
+BIN = .venv/bin
+READY = .venv/ready
+SOURCES = salesviews sinks processors web tests benchmarks
+
+help:
+	@echo 'make demo    the whole pipeline on simulated sales, with a dashboard; Ctrl-C ends it'
+	@echo 'make up      the same without the simulated sales'
+	@echo 'make test    format, lint, types and tests'
+	@echo 'make lint    format, lint and types only'
+	@echo 'make bench   how long a sale takes'
+	@echo 'make setup   .venv with the locked packages (the others do it when needed)'
+	@echo 'make lock    newest versions into requirements.lock'
+	@echo 'Another Python: make setup PYTHON=/path/to/python3.12'
+
+setup: $(READY)
+
+demo: $(READY)
+	$(BIN)/salesviews demo
+
+up: $(READY)
+	$(BIN)/salesviews up
+
+test: lint
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python benchmarks/pipeline.py
+
+lock: $(READY)
+	$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header \
+		--extra broker --extra dev --output-file requirements.lock pyproject.toml
+
+$(READY): requirements.lock pyproject.toml
+	@set -eu; \
+	candidates='$(PYTHON)'; \
+	for python in $${candidates:-python3 python3.13 python3.12 python3.11 python3.14}; do \
+		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			found="$$python"; break; \
+		fi; \
+	done; \
+	if [ -z "$${found:-}" ]; then \
+		echo "No Python of at least 3.11: $${candidates:-none was found}." >&2; \
+		echo 'Install one, or name it: make setup PYTHON=/path/to/python3' >&2; \
+		exit 1; \
+	fi; \
+	echo "Preparing .venv with $$("$$found" --version) (a minute or two the first time)"; \
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		if ! "$$found" -c 'import ensurepip, venv' 2>/dev/null; then \
+			echo "$$found cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; \
+			exit 1; \
+		fi; \
+		"$$found" -m venv --clear .venv; \
+	fi; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --requirement requirements.lock; \
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .; \
+	touch $(READY)
