@@ -79,7 +79,7 @@ def run(settings: Settings) -> None:
             _format(folder, java)
             _write_config(folder, settings.kafka_port, _DATA)
             command = [*java, "kafka.Kafka", _CONFIG]
-            child = process.start(command, folder=folder, inherited_files=[held], environment=_environment())
+            child = process.start(command, folder=folder, inherited_files=[held])
             _serve(child, settings)
     except lock.HeldError as error:
         raise BrokerError(
@@ -170,11 +170,6 @@ def _jars() -> list[Path]:
     return jars
 
 
-def _environment() -> dict[str, str]:
-    """This process's environment without what would change the Java options declared here."""
-    return {name: value for name, value in os.environ.items() if name not in ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS")}
-
-
 def _format(folder: Path, java: list[str]) -> None:
     """Give a new data folder its cluster id.
 
@@ -189,7 +184,6 @@ def _format(folder: Path, java: list[str]) -> None:
     formatted = subprocess.run(
         [*java, "kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config", _CONFIG],
         cwd=folder,
-        env=_environment(),
         capture_output=True,
         text=True,
         check=False,
