@@ -2,8 +2,8 @@
 
     python benchmarks/pipeline.py [--sales 2000000] [--days 1] [--dirty 2] [--late 1]
 
-Each processor runs alone, as `salesviews ingest` and `salesviews views` run it, until it has caught up. What is counted is
-the processor's own CPU time, all threads, user and system, from the moment that it is ready; start-up is shown beside it.
+Each processor runs alone, as `salesviews ingest` and `salesviews views` run it, until it has caught up. What is counted
+is its own CPU time, all threads, user and system, from the moment that it is ready; start-up is shown beside it.
 """
 
 import argparse
@@ -23,10 +23,10 @@ from confluent_kafka import Consumer, TopicPartition
 
 from salesviews import broker, generate, lake, manifest, settings
 from salesviews.settings import Settings
-from sinks.appends import covered
-from sinks.bronze import stream_name
 from salesviews.topics import topic_id
 from salesviews.typed import SourcePartition
+from sinks.appends import covered
+from sinks.bronze import stream_name
 
 
 def free_port() -> int:

@@ -1,8 +1,8 @@
 """Which sale is the first of its client in a month, for a product, category and country.
 
-Such a sale carries ``nouveau_client = 1``; summed over the month that is the exact number of distinct clients, so that a
-distinct count needs nothing but addition. What is known is derived data: a month is read from ``ventes_clean`` when a sale
-of it first arrives.
+Such a sale carries ``nouveau_client = 1``; summed over the month that is the exact number of distinct clients, so that
+a distinct count needs nothing but addition. What is known is derived data: a month is read from ``ventes_clean`` when
+a sale of it first arrives.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """A Quix Streams application whose rows are batches of Kafka messages.
 
-Quix Streams handles one message at a time, at tens of microseconds each. Here a poll takes up to N messages, and a row of the
-dataframe is the batch of one partition, so that the work for a message is done by columns. Everything else is Quix Streams'
-own: groups and rebalances, checkpoints, sinks, state, transactions.
+Quix Streams handles one message at a time, at tens of microseconds each. Here a poll takes up to N messages, and a row
+of the dataframe is the batch of one partition, so that the work for a message is done by columns. Everything else is
+Quix Streams' own: groups and rebalances, checkpoints, sinks, state, transactions.
 
 This is the one file that uses private names of Quix Streams. The version is pinned, and ``test_columnar`` fails if the
 method that is overridden here changes.
@@ -32,8 +32,8 @@ _FETCH_BYTES = 16 * 1024 * 1024
 class Shared:
     """A value that is never changed, so that the branches of a dataframe can share it.
 
-    Quix Streams gives each branch a copy, through pickle. For a table of thousands of rows that is waste: pickling one of
-    these remembers which object it is, and unpickling gives that object.
+    Quix Streams gives each branch a copy, through pickle. For a table of thousands of rows that is waste: pickling one
+    of these remembers which object it is, and unpickling gives that object.
     """
 
     _alive: ClassVar[WeakValueDictionary[int, "Shared"]] = WeakValueDictionary()
@@ -53,7 +53,7 @@ def _shared(identity: int) -> Shared:
 
 @dataclass(frozen=True, eq=False)
 class MessageBatch(Shared):
-    """Consecutive messages of one partition, in order; never empty. Its columns are read without a Python statement each."""
+    """Consecutive messages of one partition, in order; never empty. Columns are read without a statement a message."""
 
     topic: str
     partition: int
@@ -81,8 +81,9 @@ class MessageBatch(Shared):
 
     def timestamps_ms(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Kafka's timestamps in milliseconds; -1 where a message has none."""
-        stamped = np.fromiter(map(Message.timestamp, self.messages), np.dtype((np.int64, 2)), len(self.messages))
-        return stamped[:, 1]
+        pairs: Any = np.fromiter(map(Message.timestamp, self.messages), np.dtype((np.int64, 2)), len(self.messages))
+        milliseconds: np.ndarray[Any, np.dtype[np.int64]] = pairs[:, 1]
+        return milliseconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +178,7 @@ class ColumnarApplication(Application):
         return int(low)
 
     def known_end_offset(self, topic: str, partition: int) -> int:
-        """The end of the partition as the last fetch told it; no request is made. Negative if there was no fetch yet."""
+        """The end of the partition as the last fetch told it; no request is made. Negative before the first fetch."""
         _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
         return int(high)
 
@@ -210,5 +211,5 @@ class ColumnarApplication(Application):
             )
 
         self._run_tracker.set_message_consumed(True)
-        self._producer._broker_available()
-        self._consumer._broker_available()
+        self._producer._broker_available()  # type: ignore[no-untyped-call]
+        self._consumer._broker_available()  # type: ignore[no-untyped-call]

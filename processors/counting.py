@@ -22,7 +22,7 @@ from salesviews.typed import Interval
 from salesviews.views import VIEWS, Source, View
 
 _ROW_BITS = 20
-"""A place in the total order is the typed batch's Kafka offset and the row in it; a batch has far fewer rows than 2^20."""
+"""A place in the total order is the typed batch's Kafka offset and the row in it; batches are far below 2^20 rows."""
 
 _DAY_US = 86_400_000_000
 _DAYS = np.array(["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"])
@@ -79,7 +79,7 @@ class Counter:
         self._clients = NewClients(self._history.month)
 
     def count(self, batches: Sequence[TypedBatch], positions: Positions) -> Counted:
-        """Count batches, moving ``positions`` on. Rows below a high-water mark are dropped: they are counted already."""
+        """Count batches, moving ``positions`` on. Rows below a high-water mark are dropped: they have been counted."""
         parts: list[pa.Table] = []
         verdicts: list[Verdict] = []
         lost: list[tuple[int, int]] = []
@@ -94,8 +94,8 @@ class Counter:
     def _by_day(self, batches: Sequence[TypedBatch], positions: Positions) -> Iterator[list[TypedBatch]]:
         """The batches in runs; between two runs, the dedup horizon moves.
 
-        It moves at the first batch with a later day of Kafka timestamps than any before. That depends on the total order
-        alone, and not on how it is cut into takes, so that counting again comes to the same.
+        It moves at the first batch with a later day of Kafka timestamps than any before. That depends on the total
+        order alone, and not on how it is cut into takes, so that counting again comes to the same.
         """
         run: list[TypedBatch] = []
         for batch in batches:

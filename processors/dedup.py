@@ -1,7 +1,7 @@
 """Which valid sale of a ``vente_id`` counts: the first in the total order, within the horizon.
 
-The index is derived data: ids and positions read from ``ventes_clean`` at start, then kept in memory, 16 bytes an id. The
-position is there because a duplicate's record names the sale that counted.
+The index is derived data: ids and positions read from ``ventes_clean`` at start, then kept in memory, 16 bytes an id.
+The position is there because a duplicate's record names the sale that counted.
 """
 
 from dataclasses import dataclass

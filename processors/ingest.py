@@ -27,16 +27,17 @@ import pyarrow.compute as pc
 
 from processors.columnar import ColumnarApplication, MessageBatch, Outgoing, OutgoingSerializer, Shared
 from salesviews import classification, event, lake, topics, typed
+from salesviews.errors import FencedError
 from salesviews.settings import Settings
 from salesviews.typed import Interval, SourcePartition
 from sinks.bronze import BronzeBatch, BronzeSink
 
 _log = logging.getLogger(__name__)
 
-BATCH_MESSAGES = 20_000
+BATCH_MESSAGES = 40_000
 BATCH_TIMEOUT_S = 0.2
 COMMIT_BATCHES = 64
-TYPED_MESSAGE_BYTES = 8 * 1024 * 1024
+TYPED_MESSAGE_BYTES = 2 * 1024 * 1024
 TYPED_KEY = b"ventes"
 
 _UTC_US = pa.timestamp("us", tz="UTC")
@@ -173,41 +174,56 @@ def _pieces(interval: Interval, rows: pa.Table) -> Iterator[tuple[Interval, pa.T
 class Intervals:
     """Names the positions that each batch covers, so that ``views`` can tell a gap from a loss.
 
-    A batch starts where the one before it ended. Where a batch does not join on (the first after the partition was given to
-    this process, a transaction marker, positions that Kafka deleted), the group's committed offset and Kafka's low offset
-    say why.
+    A batch starts where the one before it ended. Where a batch does not join on (the first after the partition was
+    given to this process, a transaction marker, positions that Kafka deleted, a topic that was created again), the
+    topic's id, the group's committed offset and Kafka's low offset say why.
     """
 
     def __init__(self, settings: Settings, application: ColumnarApplication) -> None:
         self._settings = settings
         self._application = application
-        self._topic_ids: dict[str, str] = {}
-        self._next: dict[tuple[str, int], int] = {}
+        self._topic_id = ""
+        self._next: dict[int, int] = {}
 
     def of(self, batch: MessageBatch) -> Interval:
-        topic, partition, first = batch.topic, batch.partition, batch.first_offset
-        if topic not in self._topic_ids:
-            self._topic_ids[topic] = topics.topic_id(self._settings, topic)
-        source = SourcePartition(self._topic_ids[topic], partition, topic)
-        start, lost = self._next.get((topic, partition), -1), 0
-        if start != first:
-            committed = self._application.committed_offset(topic, partition) or 0
-            start = min(max(start, committed) if first > start else committed, first)
-            lost = self._lost(source, start, first)
-        end = batch.last_offset + 1
-        self._next[topic, partition] = end
-        return Interval(source, start, end, lost, max(self._application.known_end_offset(topic, partition), end))
+        """
+        :raises FencedError: if the topic is not the one that this process started with
+        """
+        partition, first = batch.partition, batch.first_offset
+        expected = self._next.get(partition)
+        start, lost = first, 0
+        if expected != first:
+            self._check_topic(batch.topic)
+            committed = self._application.committed_offset(batch.topic, partition) or 0
+            is_ahead = expected is not None and first > expected
+            start = min(max(expected or 0, committed) if is_ahead else committed, first)
+            lost = self._lost(batch, start)
+        self._next[partition] = end = batch.last_offset + 1
+        log_end = max(self._application.known_end_offset(batch.topic, partition), end)
+        return Interval(SourcePartition(self._topic_id, partition, batch.topic), start, end, lost, log_end)
 
-    def _lost(self, source: SourcePartition, start: int, first: int) -> int:
+    def _check_topic(self, topic: str) -> None:
+        identity = topics.topic_id(self._settings, topic)
+        if self._topic_id not in ("", identity):
+            raise FencedError(
+                f"Topic {topic} was deleted and created again while ingest read it: its id was {self._topic_id} and is "
+                f"{identity}. This process ends; the next one reads the new topic from its beginning, as new data."
+            )
+        self._topic_id = identity
+
+    def _lost(self, batch: MessageBatch, start: int) -> int:
+        """How many positions from ``start`` to the batch Kafka does not hold any more; the rest were no messages."""
+        first = batch.first_offset
         if start == first:
             return 0
-        lost = max(min(self._application.low_offset(source.topic, source.partition), first) - start, 0)
+        lost = max(min(self._application.low_offset(batch.topic, batch.partition), first) - start, 0)
         if lost:
             _log.error(
-                "Kafka deleted %d positions of %s, from %d, before they were read; they are counted as `%s` in qualite. "
+                "Kafka deleted %d positions of %s[%d], from %d, before they were read; qualite counts them as `%s`. "
                 "Is the topic's retention shorter than the time that ingest was behind?",
                 lost,
-                source,
+                batch.topic,
+                batch.partition,
                 start,
                 event.PERDU,
             )

@@ -1,7 +1,7 @@
 """How far each source partition has been counted: the state that makes every replay harmless.
 
-``Positions`` lives in Quix Streams' state and moves with the windows in one Kafka transaction, so that a message is counted
-if and only if its position is below the partition's high-water mark.
+``Positions`` lives in Quix Streams' state and moves with the windows in one Kafka transaction, so that a message is
+counted if and only if its position is below the partition's high-water mark.
 """
 
 from dataclasses import dataclass, field
@@ -87,7 +87,8 @@ class Positions:
         mark = self.marks[index]
         if interval.start > mark.end:
             raise GapError(
-                f"{interval.source} was counted up to position {mark.end}, but the next typed batch starts at {interval.start}: "
+                f"{interval.source} was counted up to position {mark.end}, but the next typed batch starts at "
+                f"{interval.start}: "
                 f"{interval.start - mark.end} positions are missing from the typed batches. Going on would lose them. "
                 "`salesviews rebuild` computes everything again from Bronze."
             )
@@ -107,7 +108,7 @@ class Positions:
         return True
 
     def horizon(self, days: int) -> list[int]:
-        """The first position of each source, by index, that is inside a horizon of so many days; forgets older boundaries."""
+        """The first position of each source, by index, inside a horizon of so many days; forgets older boundaries."""
         if not self.boundaries:
             return []
         oldest = self.boundaries[-1].day - days

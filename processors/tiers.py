@@ -1,4 +1,4 @@
-"""A map from 64-bit integers to 64-bit integers that takes and answers whole arrays: sorted arrays, merged like an LSM tree."""
+"""A map of 64-bit integers that takes and answers whole arrays: sorted arrays, merged like an LSM tree."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ Int64s: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
 _GROWTH = 4
-"""A tier is merged into the next one when that is less than so many times its size: fewer tiers to search, more merging."""
+"""A tier is merged into the next one when that is less than so many times its size: fewer to search, more merging."""
 
 
 @dataclass

@@ -11,8 +11,8 @@ One process counts; a second one waits as standby. A checkpoint, in order:
 3. One Kafka transaction commits changelogs, topics and the group's offset.
 4. The local state is written.
 
-A crash before 3 takes the same batches again, from the state of the last transaction; the sink drops what a snapshot has
-already. A crash after 3 restores the local state from the changelogs.
+A crash before 3 takes the same batches again, from the state of the last transaction; the sink drops what a snapshot
+has already. A crash after 3 restores the local state from the changelogs.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ from salesviews.views import DAY, VIEWS, Window
 from sinks.contents import Change
 from sinks.silver import SilverSink, Take, ViewChange
 
-TAKE_MESSAGES = 64
+TAKE_MESSAGES = 32
 TAKE_TIMEOUT_S = 0.25
 COMMIT_TAKES = 8
 
@@ -87,7 +87,7 @@ class Taking:
         self._counter: Counter | None = None
         self._next_offset = -1
 
-    def take(self, batch: MessageBatch, state: State) -> CountedTake:
+    def take(self, batch: MessageBatch, state: State[Any, Any]) -> CountedTake:
         positions = Positions.from_state(state.get("positions"))
         batches = [
             _typed_batch(offset, message) for offset, message in zip(batch.offsets(), batch.messages, strict=True)
@@ -112,8 +112,8 @@ class Taking:
             self._counter = Counter(self._lake, self._dedup_days, first.first_sequence, positions)
         elif first.offset != self._next_offset:
             raise FencedError(
-                f"The typed batches go on at offset {first.offset}, after {self._next_offset - 1} here: another views process "
-                "counted in between. This one ends, and starts again from what is committed."
+                f"The typed batches go on at offset {first.offset}, after {self._next_offset - 1} here: another "
+                "views process counted in between. This one ends, and starts again from what is committed."
             )
         return self._counter
 

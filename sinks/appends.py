@@ -1,7 +1,7 @@
 """Appends to a Delta table exactly once: the positions of the rows are recorded in the commit that adds them.
 
-For each stream of rows the table's log holds one application transaction: the stream's name and the position after its last
-row. A row whose position is below that is in the table already.
+For each stream of rows the table's log holds one application transaction: the stream's name and the position after its
+last row. A row whose position is below that is in the table already.
 """
 
 import logging
@@ -51,9 +51,9 @@ def append_once(lake: Lake, table: Table, streams: Sequence[Stream]) -> int:
     2. Drop the rows that it covers; if no stream moves on, that is all.
     3. Write the rest through the same handle, with the new positions in the same commit.
 
-    A crash before the commit of 3 leaves files that nothing names; after it, the next run finds the rows covered. An error
-    in 3 may hide a commit that landed, or another writer of the same stream: so it goes back to 1 and compares. Writing by
-    path would load a newer version than the one compared with in 1, and duplicate.
+    A crash before the commit of 3 leaves files that nothing names; after it, the next run finds the rows covered. An
+    error in 3 may hide a commit that landed, or another writer of the same stream: so it goes back to 1 and compares.
+    Writing by path would load a newer version than the one compared with in 1, and duplicate.
 
     :raises LakeError: if the table could not be written
     """
@@ -84,7 +84,7 @@ def append_once(lake: Lake, table: Table, streams: Sequence[Stream]) -> int:
             _log.info("commit to %s did not go through (attempt %d): %s", table.name, attempt + 1, error)
             failure = error
             continue
-        return new.num_rows
+        return int(new.num_rows)
     raise LakeError(
         f"{table.name} could not be written in {_ATTEMPTS} attempts; the last error: {failure}. "
         f"Is there space and are there rights to write at {lake.uri(table)}?"

@@ -1,8 +1,9 @@
 """The Bronze sink: every raw message, as received, appended exactly once.
 
-When it is called: ``add`` for each parsed batch; ``flush`` first thing in a checkpoint, before typed batches and offsets are
-committed, and once more when a partition is taken away. What a failure does: the checkpoint is not committed and the process
-ends; its successor reads the same messages again, and this sink skips the positions that the table records.
+When it is called: ``add`` for each parsed batch; ``flush`` first thing in a checkpoint, before typed batches and
+offsets are committed, and once more when a partition is taken away. What a failure does: the checkpoint is not
+committed and the process ends; its successor reads the same messages again, and this sink skips the positions that the
+table records.
 """
 
 from collections import defaultdict

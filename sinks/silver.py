@@ -1,8 +1,9 @@
 """The Silver sink: sales that count, rejections, views, roll-ups, and the manifest that makes them one snapshot.
 
 When it is called: ``add`` for each take of typed batches and for each changed sum of a view; ``flush`` first thing in a
-checkpoint, outside of its Kafka transaction. What a failure does: the Kafka transaction is not committed and the process ends;
-its successor takes the same typed batches again, in takes that may be cut differently, and comes to the same rows.
+checkpoint, outside of its Kafka transaction. What a failure does: the Kafka transaction is not committed and the
+process ends; its successor takes the same typed batches again, in takes that may be cut differently, and comes to the
+same rows.
 """
 
 import logging
@@ -108,8 +109,8 @@ class SilverSink(BaseSink):
         4. Overwrite the manifest: the snapshot exists.
 
         A crash in 1 to 3 leaves rows and versions that no manifest names: the next process goes back to the manifest's
-        versions, and the appends skip what is there. A crash after 4, before Kafka's transaction, repeats takes that the
-        manifest covers: they are dropped here, and change nothing.
+        versions, and the appends skip what is there. A crash after 4, before Kafka's transaction, repeats takes that
+        the manifest covers: they are dropped here, and change nothing.
 
         :raises FencedError: if another process has written a snapshot or a view table meanwhile
         """
@@ -222,5 +223,6 @@ class SilverSink(BaseSink):
 
 def _fenced(table: Table, what: str) -> FencedError:
     return FencedError(
-        f"{table.name} {what}. Another views process writes here; this one ends, and starts again from what is committed."
+        f"{table.name} {what}. Another views process writes here; this one ends, and starts again from "
+        "what is committed."
     )

@@ -9,8 +9,18 @@ from processors.clients import GROUP, Month, NewClients
 
 CLIENTS = st.sampled_from([0, 1, 2, -1, -(2**63), 2**63 - 1, 2**37 - 1, 2**37, 2**37 + 1, 2**38])
 TEXTS = st.sampled_from([None, "inconnu", "", "Laptop", "France"])
-SALES = st.lists(st.tuples(st.sampled_from([datetime(2025, 12, 31, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)]), CLIENTS, TEXTS, TEXTS, TEXTS))
-SCHEMA = pa.schema([("timestamp", pa.timestamp("us", tz="UTC")), ("client_id", pa.int64()), *((name, pa.string()) for name in GROUP)])
+SALES = st.lists(
+    st.tuples(
+        st.sampled_from([datetime(2025, 12, 31, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)]),
+        CLIENTS,
+        TEXTS,
+        TEXTS,
+        TEXTS,
+    )
+)
+SCHEMA = pa.schema(
+    [("timestamp", pa.timestamp("us", tz="UTC")), ("client_id", pa.int64()), *((name, pa.string()) for name in GROUP)]
+)
 
 
 def table(sales: list[tuple]) -> pa.Table:
@@ -19,9 +29,9 @@ def table(sales: list[tuple]) -> pa.Table:
 
 @given(SALES, st.lists(SALES))
 def test_new_clients_add_up_to_distinct_clients(before: list[tuple], batches: list[list[tuple]]) -> None:
-    """Law: summed over a month, ``nouveau_client`` is the exact number of distinct clients of the group, in any batching.
+    """Law: summed over a month, ``nouveau_client`` is the exact number of distinct clients of a group.
 
-    A missing name and the text that stands for it are one group. What counted before this process is read from Silver.
+    In any batching. A missing name and the text that stands for it are one group. What counted before this process is read from Silver.
     """
 
     def read_month(month: Month) -> pa.Table:

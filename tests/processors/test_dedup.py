@@ -9,7 +9,7 @@ IDS = st.lists(st.lists(st.integers(-5, 5) | st.integers(-(2**63), 2**63 - 1)))
 
 @given(IDS, st.integers(0, 20))
 def test_the_first_of_an_id_counts_in_any_batching(batches: list[list[int]], loaded: int) -> None:
-    """Law: a sale counts if and only if its id did not count before in the total order; a duplicate names the sale that did.
+    """Law: a sale counts if and only if its id did not count before in the total order; a duplicate names the other.
 
     It does not matter how the order is cut into batches, nor which part of it was loaded from ``ventes_clean``.
     """
@@ -26,7 +26,9 @@ def test_the_first_of_an_id_counts_in_any_batching(batches: list[list[int]], loa
         positions = np.arange(start, start + len(batch), dtype=np.int64)
         verdict = index.judge(np.array(batch, np.int64), positions)
         assert verdict.counted_at.tolist() == [first_at[identity] for identity in batch]
-        assert verdict.counts.tolist() == [first_at[identity] == int(at) for identity, at in zip(batch, positions)]
+        assert verdict.counts.tolist() == [
+            first_at[identity] == int(at) for identity, at in zip(batch, positions, strict=True)
+        ]
         start += len(batch)
 
 

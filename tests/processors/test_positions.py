@@ -19,7 +19,7 @@ def interval(source: SourcePartition, start: int, end: int) -> Interval:
 
 @given(st.lists(st.tuples(st.sampled_from([A, B]), st.integers(0, 30), st.integers(1, 30))))
 def test_each_position_counts_once_whatever_is_repeated(moves: list[tuple[SourcePartition, int, int]]) -> None:
-    """Law: intervals that overlap what was counted give only the rest; the counted positions have no hole and no double."""
+    """Law: intervals that overlap what was counted give only the rest: no hole, no double."""
     positions = Positions()
     counted: dict[SourcePartition, list[int]] = {A: [], B: []}
     for source, back, length in moves:
@@ -32,7 +32,7 @@ def test_each_position_counts_once_whatever_is_repeated(moves: list[tuple[Source
 
 
 def test_a_gap_is_refused_by_name() -> None:
-    """Law: an interval beyond the high-water mark is a loss, so it stops, naming the partition, both positions, the way out."""
+    """Law: an interval beyond the high-water mark is a loss; the error names partition, positions and the way out."""
     positions = Positions()
     positions.advance(interval(A, 0, 10))
     with pytest.raises(GapError, match=r"ventes\[0\].*position 10.*starts at 12: 2 positions.*salesviews rebuild"):
@@ -61,7 +61,9 @@ def test_the_horizon_begins_where_its_oldest_day_began() -> None:
     assert [boundary.day for boundary in positions.boundaries] == [102, 103, 104]
 
 
-@given(st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 2**48 - 1))), st.lists(st.integers(0, 2**48), max_size=900))
+@given(
+    st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 2**48 - 1))), st.lists(st.integers(0, 2**48), max_size=900)
+)
 def test_packed_positions_keep_source_and_offset(places: list[tuple[int, int]], starts: list[int]) -> None:
     """Law: packing is lossless, and comparing packed positions with starts is comparing offsets by source."""
     packed = np.array([pack(index, np.array([offset], np.int64))[0] for index, offset in places], np.int64)

@@ -50,8 +50,12 @@ class Simulation:
             sink.add(ViewChange(HOURLY_SALES, Change((), start_ms, [count, count * 100, count])))
         day_ms = {self.start_ms(offset) // (24 * HOUR_MS) * 24 * HOUR_MS for offset in range(first, last + 1)}
         for start_ms in day_ms:
-            count = sum(self.start_ms(offset) // (24 * HOUR_MS) * 24 * HOUR_MS == start_ms for offset in range(last + 1))
-            sink.add(ViewChange(VENTES_PAR_PRODUIT, Change(("Café", "Épicerie"), start_ms, [count, count * 100, count])))
+            count = sum(
+                self.start_ms(offset) // (24 * HOUR_MS) * 24 * HOUR_MS == start_ms for offset in range(last + 1)
+            )
+            sink.add(
+                ViewChange(VENTES_PAR_PRODUIT, Change(("Café", "Épicerie"), start_ms, [count, count * 100, count]))
+            )
 
     def shown(self) -> tuple[int, dict[str, list[tuple[object, ...]]]]:
         """What a reader of the newest manifest sees: its sequence, and each table."""
@@ -63,9 +67,9 @@ class Simulation:
         for table in lake.SILVER:
             condition = f"WHERE sequence <= {found.sequence}" if "sequence" in table.schema.names else ""
             scan = self.target.scan_sql(table, found.tables[table.name])
-            tables[table.name] = connection.sql(
-                f"SELECT * FROM {scan} {condition} ORDER BY ALL"
-            ).to_arrow_table().to_pylist()
+            tables[table.name] = (
+                connection.sql(f"SELECT * FROM {scan} {condition} ORDER BY ALL").to_arrow_table().to_pylist()
+            )
         return found.sequence, tables
 
 
@@ -121,7 +125,13 @@ class CrashError(Exception):
     pass
 
 
-STEPS = ["silver/ventes_clean", "silver/hourly_sales", "silver/ventes_par_produit", "silver/top_produits", "silver/snapshots"]
+STEPS = [
+    "silver/ventes_clean",
+    "silver/hourly_sales",
+    "silver/ventes_par_produit",
+    "silver/top_produits",
+    "silver/snapshots",
+]
 
 
 @pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
