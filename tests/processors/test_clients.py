@@ -29,9 +29,10 @@ def table(sales: list[tuple]) -> pa.Table:
 
 @given(SALES, st.lists(SALES))
 def test_new_clients_add_up_to_distinct_clients(before: list[tuple], batches: list[list[tuple]]) -> None:
-    """Law: summed over a month, ``nouveau_client`` is the exact number of distinct clients of a group.
+    """Law: summed over a month, ``nouveau_client`` is the exact number of distinct clients of a group, in any batching.
 
-    In any batching. A missing name and the text that stands for it are one group. What counted before this process is read from Silver.
+    A missing name and the text that stands for it are one group. What counted before this process is read from
+    Silver.
     """
 
     def read_month(month: Month) -> pa.Table:
