@@ -104,6 +104,7 @@ def wait_until_ready(settings: Settings, timeout_s: float = _READY_S) -> None:
     :raises BrokerError: if it does not within the timeout
     """
     deadline = time.monotonic() + timeout_s
+    attempts = 0
     refusals = _Refusals()
     admin = AdminClient(settings.kafka_config | {"logger": refusals.logger})
     while True:
@@ -116,6 +117,9 @@ def wait_until_ready(settings: Settings, timeout_s: float = _READY_S) -> None:
                     f"Kafka at {settings.broker} did not answer within {timeout_s:g} s: {reason}. "
                     "Is it up (`salesviews broker`), and do SALESVIEWS_BROKER and SALESVIEWS_KAFKA_OPTIONS fit it?"
                 ) from error
+            attempts += 1
+            if attempts == 2:
+                _log.info("Waiting for Kafka at %s", settings.broker)
         else:
             return
 

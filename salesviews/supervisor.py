@@ -84,7 +84,7 @@ class _Supervisor:
         self._is_starting = True
         self._stopping = asyncio.Event()
         self._interrupts = 0
-        self._failure: SalesviewsError | None = None
+        self._failure: BaseException | None = None
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -112,7 +112,11 @@ class _Supervisor:
     def _say(self, name: str, line: str) -> None:
         click.echo(f"{name:<{self._width}} | {line}")
 
-    def _fail(self, failure: SalesviewsError) -> None:
+    def _on_end(self, keeper: asyncio.Task[None]) -> None:
+        if not keeper.cancelled() and (defect := keeper.exception()):
+            self._fail(defect)
+
+    def _fail(self, failure: BaseException) -> None:
         self._failure = self._failure or failure
         self._stopping.set()
 
@@ -120,9 +124,10 @@ class _Supervisor:
         for stage in sorted(self._stages):
             for part in self._stages[stage]:
                 self._keepers[part] = asyncio.create_task(self._keep(part))
-            await asyncio.sleep(0)
-            if stage != max(self._stages):
-                await asyncio.gather(*(self._keepers[part] for part in self._stages[stage] if part.ends))
+                self._keepers[part].add_done_callback(self._on_end)
+            ending = [self._keepers[part] for part in self._stages[stage] if part.ends]
+            if ending and stage != max(self._stages):
+                await asyncio.wait(ending)
         self._is_starting = False
 
     async def _stop(self) -> None:
@@ -138,7 +143,7 @@ class _Supervisor:
             for straggler in stragglers:
                 self._say(NAME, f"{keepers[straggler].name} does not stop: killing it")
                 self._send(keepers[straggler], signal.SIGKILL)
-            await asyncio.gather(*keepers)
+            await asyncio.wait(keepers)
 
     def _send(self, part: Part, number: signal.Signals) -> None:
         if child := self._children.get(part):

@@ -26,17 +26,20 @@ STOP_S = 15.0
 def _clean_environment() -> dict[str, str]:
     """The environment without settings of the person who runs the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(settings_module.PREFIX)}
-    return kept | {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1"}  # for a broker that lives a minute, half the CPU time
+    return kept | {
+        "PYTHONPATH": str(ROOT),
+        "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1",  # for a broker that lives a minute: half the CPU time
+    }
 
 
 class Program:
     """A child process of a test, ended by its id when the test is over; ``output`` is all that it has written."""
 
-    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str], folder: Path = ROOT) -> None:
         self.log = log
         with log.open("ab") as output:
             self.popen = process.start(
-                command, folder=ROOT, environment=_clean_environment() | dict(environment), output=output
+                command, folder=folder, environment=_clean_environment() | dict(environment), output=output
             )
 
     @property
@@ -74,12 +77,14 @@ def start_process(tmp_path: Path) -> Iterator[Callable[..., Program]]:
         settings: Settings | None = None,
         command: Sequence[str] | None = None,
         environment: Mapping[str, str] | None = None,
+        folder: Path = ROOT,
     ) -> Program:
         variables = dict(settings_module.environment(settings) if settings else {}) | dict(environment or {})
         program = Program(
             command or [sys.executable, "-m", "salesviews", *arguments],
             tmp_path / f"program-{len(programs)}.log",
             variables,
+            folder,
         )
         programs.append(program)
         return program

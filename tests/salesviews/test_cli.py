@@ -1,0 +1,179 @@
+"""The command line: what it shows, and how it ends."""
+
+import http.server
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from salesviews import __version__, cli, ports
+from salesviews import settings as settings_module
+
+TIMEOUT_S = 30.0
+
+COMMANDS = ["demo", "up", "broker", "topics", "ingest", "views", "web", "generate", "status"]
+
+STATUS = {
+    "data": {
+        "lag": {"messages": 1234, "partitions": []},
+        "processors": {
+            "ingest": {"id": "g", "state": "stable", "members": [{}, {}], "lag": 5},
+            "views": {"id": "h", "state": "absent", "members": [], "lag": 0},
+        },
+        "kafka": {"answers": False, "trouble": "Kafka is away.", "missing_topics": ["ventes"]},
+        "snapshot": {
+            "tables": {"silver/qualite": {"version": 7, "rows": 12345}, "silver/x": {"version": 1, "rows": None}},
+            "failure": {"message": "No disk.", "since": "2026-01-01T00:00:00Z", "attempts": 3},
+        },
+        "versions": {"salesviews": "0.1.0"},
+    },
+    "snapshot": {"id": 42, "age_ms": 1500, "caught_up": True},
+}
+
+
+def helped(*arguments: str) -> str:
+    result = CliRunner().invoke(cli.commands, [*arguments, "--help"], terminal_width=110)
+    assert result.exit_code == 0
+    return result.output
+
+
+@contextmanager
+def web_server(body: bytes) -> Iterator[int]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_the_commands_are_those_that_are_documented() -> None:
+    """Their names are an interface; so is their order in the help, the most useful first."""
+    assert list(cli.commands.commands) == COMMANDS
+
+
+def test_help_lists_every_setting() -> None:
+    """The table is derived from the declared rows: variable, help and default of each."""
+    text = " ".join(helped().split())
+    for row in settings_module.SETTINGS:
+        assert row.variable in text
+        assert row.help in text
+        assert not row.default or f"[{row.default}]" in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_says_what_it_is_for_and_which_settings_matter(name: str) -> None:
+    """A sentence, the settings (all of them declared), and nothing that fails where Kafka is away."""
+    command = cli.commands.commands[name]
+    assert command.help
+    assert command.help.splitlines()[0].endswith(".")
+    assert set(command.settings) <= {row.name for row in settings_module.SETTINGS}
+    text = helped(name)
+    for setting in command.settings:
+        assert settings_module.PREFIX + setting in text
+    for option in command.params:
+        assert isinstance(option, click.Option)
+        assert option.help
+
+
+def test_version() -> None:
+    """``--version`` is the package's."""
+    assert __version__ in CliRunner().invoke(cli.commands, ["--version"]).output
+
+
+def test_a_setting_that_cannot_be_used_ends_with_its_message(start_process: Callable) -> None:
+    """Status 2, one line that names the variable, and no traceback."""
+    program = start_process("web", environment={"SALESVIEWS_PORT": "http"})
+    assert program.popen.wait(TIMEOUT_S) == 2
+    assert program.output.startswith("salesviews: SALESVIEWS_PORT='http' cannot be used")
+    assert len(program.output.splitlines()) == 1
+
+
+def test_topics_waits_for_kafka_then_gives_up(start_process: Callable) -> None:
+    """A Kafka that does not answer in time: status 1, with its address."""
+    address = f"127.0.0.1:{ports.free()}"
+    program = start_process("topics", "--wait", "0.5", environment={"SALESVIEWS_BROKER": address})
+    assert program.popen.wait(TIMEOUT_S) == 1
+    assert address in program.output
+    assert "Traceback" not in program.output
+
+
+def test_generate_refuses_what_it_cannot_do(start_process: Callable) -> None:
+    """Its options reach the generator: an impossible number of sales is refused there, with status 2."""
+    program = start_process("generate", "--sales", "0", environment={"SALESVIEWS_BROKER": "127.0.0.1:1"})
+    assert program.popen.wait(TIMEOUT_S) == 2
+    assert "sales=0" in program.output
+
+
+def test_status_shows_what_an_operator_looks_at_first(start_process: Callable) -> None:
+    """Snapshot and its age, lag, processes, troubles, tables; also where something is not known."""
+    with web_server(json.dumps(STATUS).encode()) as port:
+        program = start_process("status", environment={"SALESVIEWS_PORT": str(port)})
+        assert program.popen.wait(TIMEOUT_S) == 0
+    lines = [" ".join(line.split()) for line in program.output.splitlines()]
+    assert lines == [
+        "snapshot 42, 1.5 s old, caught up when it was made",
+        "lag 1,234 messages",
+        "ingest stable, 2 processes, 5 messages behind",
+        "views absent, 0 processes, 0 messages behind",
+        "kafka Kafka is away.",
+        "topics that do not exist: ventes",
+        "failure No disk. (since 2026-01-01T00:00:00Z, 3 attempts)",
+        "silver/qualite version 7, 12,345 rows",
+        "silver/x version 1, unknown rows",
+        "versions salesviews 0.1.0",
+    ]
+
+
+def test_status_as_json_is_the_answer_as_it_is(start_process: Callable) -> None:
+    """``--json`` is for programs: the body, whole."""
+    with web_server(json.dumps(STATUS).encode()) as port:
+        program = start_process("status", "--json", environment={"SALESVIEWS_PORT": str(port)})
+        assert program.popen.wait(TIMEOUT_S) == 0
+    assert json.loads(program.output) == STATUS
+
+
+def test_status_of_an_empty_system(start_process: Callable) -> None:
+    """Before the first snapshot, with Kafka away, there is still an answer."""
+    body = {
+        "data": {"lag": {"messages": None}, "processors": None, "kafka": {"answers": True}, "snapshot": {"tables": {}}},
+        "snapshot": None,
+    }
+    with web_server(json.dumps(body).encode()) as port:
+        program = start_process("status", environment={"SALESVIEWS_PORT": str(port)})
+        assert program.popen.wait(TIMEOUT_S) == 0
+    assert program.output.split("\n")[0].split() == ["snapshot", "none", "yet"]
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"data": 1}'])
+def test_status_of_something_else(start_process: Callable, body: bytes) -> None:
+    """Another server on that port is told, not shown."""
+    with web_server(body) as port:
+        program = start_process("status", environment={"SALESVIEWS_PORT": str(port)})
+        assert program.popen.wait(TIMEOUT_S) == 1
+    assert f"http://127.0.0.1:{port}/api/status" in program.output
+    assert "Traceback" not in program.output
+
+
+def test_status_of_nothing(start_process: Callable) -> None:
+    """Nothing answers: status 1, the address, and what to check."""
+    port = ports.free()
+    program = start_process("status", environment={"SALESVIEWS_PORT": str(port)})
+    assert program.popen.wait(TIMEOUT_S) == 1
+    assert f"http://127.0.0.1:{port}/api/status" in program.output
+    assert "SALESVIEWS_PORT" in program.output

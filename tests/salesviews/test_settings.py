@@ -1,0 +1,127 @@
+"""Settings: declared rows, read once."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from salesviews import settings
+from salesviews.errors import SettingError
+
+
+def test_every_row_is_an_attribute() -> None:
+    """What is declared is what is read: no row without an attribute, and no attribute but those and derived ones."""
+    names = {row.name.lower() for row in settings.SETTINGS}
+    assert names | {"is_broker_embedded"} == {field.name for field in dataclasses.fields(settings.Settings)}
+    assert len(names) == len(settings.SETTINGS)
+
+
+def test_an_empty_environment_gives_the_documented_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The defaults that operators rely on; empty texts count as not given."""
+    monkeypatch.chdir(tmp_path)
+    read = settings.read({row.variable: "" for row in settings.SETTINGS})
+    assert read == settings.read({})
+    assert read.home == tmp_path / "data"
+    assert read.lake == str(tmp_path / "data" / "lake")
+    assert (read.broker, read.is_broker_embedded) == ("127.0.0.1:9092", True)
+    assert (read.topic, read.partitions, read.url) == ("ventes", 4, "http://127.0.0.1:8000")
+    assert (read.bronze_interval_s, read.snapshot_interval_s, read.dedup_days) == (5.0, 3.0, 30)
+
+
+def test_the_embedded_broker_is_at_its_port_and_a_named_one_at_its_address() -> None:
+    """SALESVIEWS_BROKER wins over SALESVIEWS_KAFKA_PORT."""
+    assert settings.read({"SALESVIEWS_KAFKA_PORT": "19092"}).broker == "127.0.0.1:19092"
+    named = settings.read({"SALESVIEWS_KAFKA_PORT": "19092", "SALESVIEWS_BROKER": "kafka.example:9092"})
+    assert (named.broker, named.is_broker_embedded) == ("kafka.example:9092", False)
+
+
+def test_librdkafka_options_reach_every_client() -> None:
+    """SALESVIEWS_KAFKA_OPTIONS is in the configuration that clients start from, beside the address."""
+    read = settings.read(
+        {"SALESVIEWS_BROKER": "b:1", "SALESVIEWS_KAFKA_OPTIONS": '{"security.protocol": "SSL", "socket.timeout.ms": 5}'}
+    )
+    assert read.kafka_config == {"bootstrap.servers": "b:1", "security.protocol": "SSL", "socket.timeout.ms": "5"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("PORT", "http"),
+        ("PORT", "٨٠"),
+        ("KAFKA_PORT", "-1"),
+        ("PARTITIONS", "0"),
+        ("PARTITIONS", "1.5"),
+        ("BRONZE_INTERVAL_S", "nan"),
+        ("BRONZE_INTERVAL_S", "0"),
+        ("SNAPSHOT_INTERVAL_S", "inf"),
+        ("SNAPSHOT_INTERVAL_S", "soon"),
+        ("DEDUP_DAYS", "-3"),
+        ("INGEST_PROCESSES", "two"),
+        ("LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named(name: str, value: str) -> None:
+    """The error has the variable, the value, and what it takes; it ends a process with status 2."""
+    with pytest.raises(SettingError) as caught:
+        settings.read({f"SALESVIEWS_{name}": value})
+    assert f"SALESVIEWS_{name}={value!r}" in str(caught.value)
+    assert "it takes" in str(caught.value)
+    assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize("text", ["[1]", "sasl.password=hunter2", '"hunter2"'])
+def test_a_secret_is_not_shown(text: str) -> None:
+    """Options may hold a password: their text appears in no message."""
+    with pytest.raises(SettingError) as caught:
+        settings.read({"SALESVIEWS_KAFKA_OPTIONS": text})
+    assert text not in str(caught.value)
+    assert "(secret)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:81"),
+        ("::", "http://[::1]:81"),
+        ("::1", "http://[::1]:81"),
+        ("shop.example", "http://shop.example:81"),
+    ],
+)
+def test_the_url_can_be_reached_from_this_machine(host: str, url: str) -> None:
+    """An address that means all of them is no address to call."""
+    assert settings.read({"SALESVIEWS_HOST": host, "SALESVIEWS_PORT": "81"}).url == url
+
+
+_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
+_SECONDS = st.floats(0.001, 86_399.0).map(repr)
+_NUMBER = st.integers(1, 65535).map(str)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "SALESVIEWS_HOME": _TEXT.filter(lambda text: not text.startswith("~")),
+            "SALESVIEWS_LAKE": _TEXT,
+            "SALESVIEWS_BROKER": _TEXT,
+            "SALESVIEWS_KAFKA_OPTIONS": st.dictionaries(_TEXT, _TEXT).map(json.dumps),
+            "SALESVIEWS_KAFKA_PORT": _NUMBER,
+            "SALESVIEWS_TOPIC": _TEXT,
+            "SALESVIEWS_PORT": _NUMBER,
+            "SALESVIEWS_BRONZE_INTERVAL_S": _SECONDS,
+            "SALESVIEWS_SNAPSHOT_INTERVAL_S": _SECONDS,
+            "SALESVIEWS_DEDUP_DAYS": _NUMBER,
+            "SALESVIEWS_INSTANCE": _TEXT,
+            "SALESVIEWS_LOG_LEVEL": st.sampled_from(settings.LOG_LEVELS),
+        },
+    )
+)
+def test_a_child_process_has_the_same_settings(environment: dict[str, str]) -> None:
+    """``environment`` is the inverse of ``read``, whatever is set."""
+    parent = settings.read(environment)
+    assert settings.read(settings.environment(parent)) == parent

@@ -1,0 +1,85 @@
+"""The topics, on a real broker."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient, ConfigResource
+
+from salesviews import ports, topics
+from salesviews import settings as settings_module
+from salesviews.errors import BrokerError
+from salesviews.settings import Settings
+
+
+def test_create_makes_what_is_declared(settings: Callable[..., Settings]) -> None:
+    """Each topic has its partitions and its configuration; raw messages are kept for good."""
+    mine = settings(PARTITIONS=3)
+    topics.create(mine)
+    admin = AdminClient(mine.kafka_config)
+    existing = admin.list_topics(timeout=30).topics
+    for topic in topics.all_topics(mine):
+        assert len(existing[topic.name].partitions) == topic.partitions
+        resource = ConfigResource("topic", topic.name)
+        config = admin.describe_configs([resource])[resource].result()
+        assert {name: config[name].value for name in topic.config} == topic.config
+    assert len(existing[mine.topic].partitions) == 3
+    assert topics.raw(mine).config["retention.ms"] == "-1"
+
+
+def test_create_is_safe_from_several_processes_at_once(settings: Callable[..., Settings]) -> None:
+    """Who comes second finds the topics there: no error, and no topic is made again."""
+    mine = settings()
+    failures: list[BaseException] = []
+
+    def create() -> None:
+        try:
+            topics.create(mine)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=create) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    before = topics.topic_id(mine, mine.topic)
+    topics.create(mine)
+    assert topics.topic_id(mine, mine.topic) == before
+
+
+def test_a_topic_made_again_has_another_id(settings: Callable[..., Settings], eventually: Callable) -> None:
+    """A topic that is deleted and created again is a new source."""
+    mine = settings()
+    topics.create(mine)
+    before = topics.topic_id(mine, mine.topic)
+    admin = AdminClient(mine.kafka_config)
+    admin.delete_topics([mine.topic], operation_timeout=30)[mine.topic].result()
+    eventually(lambda: mine.topic not in admin.list_topics(timeout=30).topics, 30, "the topic is gone")
+    topics.create(mine)
+    assert topics.topic_id(mine, mine.topic) != before
+
+
+def test_two_instances_on_one_broker_have_their_own_groups_and_topics() -> None:
+    """Everything but ``vues-<view>`` carries the raw topic's name."""
+    one, other = (settings_module.read({"SALESVIEWS_TOPIC": name}) for name in ("a", "b"))
+    shared = {topic.name for topic in topics.all_topics(one)} & {topic.name for topic in topics.all_topics(other)}
+    assert all(name.startswith("vues-") for name in shared)
+    assert topics.ingest_group(one) != topics.ingest_group(other)
+    assert topics.views_group(one) != topics.views_group(other)
+
+
+def test_no_broker_is_told_with_its_address(tmp_path: Path) -> None:
+    """The error names the address and what to check."""
+    port = ports.free()
+    nowhere = settings_module.read({"SALESVIEWS_HOME": str(tmp_path), "SALESVIEWS_BROKER": f"127.0.0.1:{port}"})
+    with pytest.raises(BrokerError, match=rf"127\.0\.0\.1:{port}.*SALESVIEWS_BROKER"):
+        topics.create(nowhere, timeout_s=0.5)
+
+
+def test_a_missing_topic_is_told(settings: Callable[..., Settings]) -> None:
+    """Asking for the id of a topic that does not exist names it."""
+    with pytest.raises(BrokerError, match="no-such-topic"):
+        topics.topic_id(settings(), "no-such-topic")
