@@ -161,6 +161,19 @@ class TestFailure:
         with pytest.raises(BrokerError, match=f"not delivered to {chosen.broker}: .*timed out.*refused"):
             delivery.finish()
 
+    def test_a_stopped_run_does_not_wait_for_a_broker_that_is_gone(self, settings, free_port, monkeypatch):
+        """It takes no more than the queue holds, and says how many messages were not acknowledged, once its time is up."""
+        monkeypatch.setattr("salesviews.delivery.STOPPED_FLUSH_S", 0.1)
+        chosen = settings(
+            BROKER=f"127.0.0.1:{free_port()}", KAFKA_OPTIONS=json.dumps({"queue.buffering.max.messages": "7"})
+        )
+        stop = threading.Event()
+        stop.set()
+        delivery = Delivery(chosen, stop)
+        assert delivery.send([None] * 10, [b"{}"] * 10) == 7
+        with pytest.raises(BrokerError, match=f"{chosen.broker} did not acknowledge 7 of 7 messages to {chosen.topic}"):
+            delivery.finish()
+
     @pytest.mark.parametrize(
         ("arguments", "named"),
         [
