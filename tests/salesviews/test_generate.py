@@ -162,7 +162,7 @@ class TestFailure:
             delivery.finish()
 
     def test_a_stopped_run_does_not_wait_for_a_broker_that_is_gone(self, settings, free_port, monkeypatch):
-        """It takes no more than the queue holds, and says how many messages were not acknowledged, once its time is up."""
+        """It takes no more than the queue holds, and says how many were not acknowledged once its time is up."""
         monkeypatch.setattr("salesviews.delivery.STOPPED_FLUSH_S", 0.1)
         chosen = settings(
             BROKER=f"127.0.0.1:{free_port()}", KAFKA_OPTIONS=json.dumps({"queue.buffering.max.messages": "7"})
