@@ -260,7 +260,7 @@ WITH _decoded AS (
     SELECT *, {_columns("_quick_", lambda field: _KINDS[field.kind].quick(f"_text_{field.name}"))}
     FROM _texts
 ), _doubted AS (
-    SELECT *, CASE WHEN {_is_doubtful()} THEN true ELSE false END AS _is_doubtful
+    SELECT *, CASE WHEN _parsed IS NOT NULL AND ({_is_doubtful()}) THEN true ELSE false END AS _is_doubtful
     FROM _quick
 ), _marked_documents AS (
     SELECT *, CASE WHEN _is_doubtful THEN {_from_json(marked_text, _MARKED_STRING)} END AS _marked
@@ -278,7 +278,7 @@ WITH _decoded AS (
 )
 SELECT {kept}{", ".join(f"_value_{name} AS {_name(name)}" for name in event.FIELD_NAMES)},
     {_motif()} AS motif,
-    coalesce(_value_montant IS NOT NULL AND regexp_matches({_plain("montant")}, '\.[0-9]{{3}}'), false)
+    _is_doubtful AND _value_montant IS NOT NULL AND regexp_matches({_plain("montant")}, '\.[0-9]{{3}}')
         AS montant_arrondi,
     CASE WHEN _is_in_bounds THEN _value_timestamp ELSE make_timestamp(_kafka_us) END::DATE AS jour
 FROM _judged"""
@@ -320,8 +320,7 @@ class Classifier:
         """The messages classified, in their order: the columns of ``sql``."""
         self._source.table = messages.select(self._schema.names)
         try:
-            result: pa.RecordBatchReader = self._connection.execute("EXECUTE classify").to_arrow_reader()
-            return result.read_all()
+            return self._connection.sql("EXECUTE classify").to_arrow_table()
         finally:
             self._source.table = self._schema.empty_table()
 
