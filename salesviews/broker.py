@@ -227,8 +227,6 @@ def _write_config(folder: Path, port: int, data: str) -> None:
         "share.coordinator.state.topic.min.isr": 1,
         "share.coordinator.state.topic.num.partitions": 1,
         "message.max.bytes": LARGEST_MESSAGE_BYTES,
-        "replica.fetch.max.bytes": LARGEST_MESSAGE_BYTES,
-        "socket.request.max.bytes": 2 * LARGEST_MESSAGE_BYTES,
         "num.network.threads": 2,
         "num.io.threads": 4,
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,

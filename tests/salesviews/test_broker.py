@@ -167,17 +167,20 @@ def test_an_unreachable_registry_says_what_is_needed(tmp_path: Path, start_proce
     assert "Traceback" not in program.output
 
 
-def test_the_largest_message_passes(settings: Callable[..., Settings]) -> None:
+@pytest.mark.parametrize("topic", [topics.raw, topics.typees])
+def test_the_largest_message_passes(
+    settings: Callable[..., Settings], topic: Callable[[Settings], topics.Topic]
+) -> None:
     """A message of ``LARGEST_MESSAGE_BYTES``, less what Kafka adds to it, goes in and comes out."""
     mine = settings()
     topics.create(mine)
     largest = os.urandom(1024) * (topics.LARGEST_MESSAGE_BYTES // 1024 - 1)
     limit = 2 * topics.LARGEST_MESSAGE_BYTES
-    topic = topics.typees(mine).name
-    produce(mine, topic, largest, **{"message.max.bytes": limit})
+    name = topic(mine).name
+    produce(mine, name, largest, **{"message.max.bytes": limit})
     received = consume(
         mine,
-        topic,
+        name,
         1,
         **{"fetch.message.max.bytes": limit, "fetch.max.bytes": limit, "receive.message.max.bytes": 3 * limit},
     )
