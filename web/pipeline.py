@@ -6,9 +6,10 @@ request slow or an answer wrong.
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
@@ -23,6 +24,20 @@ from salesviews.typed import SourcePartition
 logger = logging.getLogger(__name__)
 
 INTERVAL_S = 1.0
+
+_FAILURES_OF_AN_OUTAGE = 2
+"""A single failure is usual while topics are made or a broker starts: the second in a row is logged."""
+
+_REMEMBERED = 120
+"""Observations that are kept, to tell for how long messages have been waiting."""
+
+_PASSING = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError._WAIT_COORD,
+)
+"""What a broker answers about groups while it starts, or while it hands them to another."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +68,14 @@ class Member:
 class Group:
     """A consumer group.
 
-    :param state: as Kafka names it, in lower case; ``absent`` where Kafka knows no such group
-    :param lag: messages between what it committed and the ends
+    :param state: as Kafka names it, in lower case; ``dead`` where there is no such group
+    :param lag: messages between what it committed and the ends; None where Kafka could not say for the moment
     """
 
     id: str
     state: str
     members: tuple[Member, ...]
-    lag: int
+    lag: int | None
 
 
 @dataclass(frozen=True)
@@ -100,6 +115,8 @@ class PipelineWatch:
         self._clock = clock
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="pipeline", daemon=True)
+        self._failures = 0
+        self._ends: deque[tuple[datetime, tuple[Partition, ...]]] = deque(maxlen=_REMEMBERED)
         self.latest: Observation | None = None
         """None while Kafka does not answer."""
         self.observed_at: datetime | None = None
@@ -124,10 +141,12 @@ class PipelineWatch:
         except Exception as error:
             self._lose(repr(error), error)
         else:
-            if self.trouble is not None and self.observed_at is not None:
-                logger.info("Kafka answers again.")
-            self.latest = observation
+            if self._failures >= _FAILURES_OF_AN_OUTAGE:
+                logger.info("Kafka answers again, after %s attempts.", self._failures)
+            self._failures = 0
             self.observed_at = self._clock()
+            self._ends.append((self.observed_at, observation.partitions))
+            self.latest = observation
             self.trouble = None
             self.were_topics_seen |= not observation.missing_topics
 
@@ -137,16 +156,26 @@ class PipelineWatch:
         Positions of a topic that was deleted and created again have another topic id: they say nothing of the new one.
         """
         latest = self.latest
-        if latest is None or not latest.partitions:
+        return None if latest is None or not latest.partitions else _lag(latest.partitions, positions)
+
+    def waiting_ms(self, positions: Mapping[SourcePartition, int]) -> int | None:
+        """For how long there have been messages beyond these positions, as far as is remembered: 0 where there is none.
+
+        While sales come in, the lag is never 0 for long: this is what tells a backlog from the newest few seconds.
+        None while Kafka does not answer.
+        """
+        if self.lag(positions) is None:
             return None
-        reached = {(source.topic_id, source.partition): position for source, position in positions.items()}
-        return tuple(
-            PartitionLag(partition, max(reached.get((partition.topic_id, partition.partition), 0), partition.start))
-            for partition in latest.partitions
-        )
+        since = None
+        for observed_at, partitions in reversed(self._ends.copy()):
+            if not any(partition.messages for partition in _lag(partitions, positions)):
+                break
+            since = observed_at
+        return 0 if since is None else max((self._clock() - since) // timedelta(milliseconds=1), 0)
 
     def _lose(self, trouble: str, error: Exception | None) -> None:
-        if self.trouble != trouble:
+        self._failures += 1
+        if self._failures == _FAILURES_OF_AN_OUTAGE:
             logger.error("The lag of the figures is unknown. %s", trouble, exc_info=error)
         self.latest = None
         self.trouble = trouble
@@ -156,6 +185,14 @@ class PipelineWatch:
             self.look()
             if self._stop.wait(INTERVAL_S):
                 return
+
+
+def _lag(partitions: Iterable[Partition], positions: Mapping[SourcePartition, int]) -> tuple[PartitionLag, ...]:
+    reached = {(source.topic_id, source.partition): position for source, position in positions.items()}
+    return tuple(
+        PartitionLag(partition, max(reached.get((partition.topic_id, partition.partition), 0), partition.start))
+        for partition in partitions
+    )
 
 
 class KafkaObserver:
@@ -176,7 +213,7 @@ class KafkaObserver:
             return self._observe()
         except KafkaException as error:
             raise BrokerError(
-                f"Kafka on {self._settings.broker} does not answer: {error.args[0].str()}. "
+                f"Kafka on {self._settings.broker} does not answer: {_text(error)}. "
                 "Is the broker up (`salesviews broker`), and does SALESVIEWS_BROKER name it?"
             ) from error
 
@@ -233,32 +270,36 @@ class KafkaObserver:
         starts: dict[tuple[str, int], int],
         ends: dict[tuple[str, int], int],
     ) -> Group:
-        state = "absent"
-        members: tuple[Member, ...] = ()
-        committed: list[TopicPartition] = []
         try:
             description = self._admin.describe_consumer_groups([group], request_timeout=self._timeout_s)[group].result()
-            state, members = description.state.name.lower(), tuple(map(_member, description.members))
-            offsets = self._admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group)], request_timeout=self._timeout_s
-            )
-            committed = offsets[group].result().topic_partitions
+            request = [ConsumerGroupTopicPartitions(group)]
+            offsets = self._admin.list_consumer_group_offsets(request, request_timeout=self._timeout_s)[group].result()
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
-                raise
+            if error.args[0].code() in _PASSING:
+                return Group(group, "unknown", (), None)
+            raise
         # A partition without a committed offset has a negative one.
-        reached = {(source.topic, source.partition): source.offset for source in committed}
+        reached = {(source.topic, source.partition): source.offset for source in offsets.topic_partitions}
         keys = [(source.topic, source.partition) for source in sources]
         return Group(
-            group, state, members, sum(max(ends[key] - max(reached.get(key, 0), starts[key]), 0) for key in keys)
+            group,
+            description.state.name.lower(),
+            tuple(_member(member, {source.topic for source in sources}) for member in description.members),
+            sum(max(ends[key] - max(reached.get(key, 0), starts[key]), 0) for key in keys),
         )
 
 
-def _member(description: Any) -> Member:
+def _text(error: KafkaException) -> str:
+    # Some of librdkafka's errors have a name, but no text.
+    return str(error.args[0].str() or error.args[0].name())
+
+
+def _member(description: Any, topic_names: set[str]) -> Member:
+    assigned = description.assignment.topic_partitions
     return Member(
         description.client_id,
         description.host.removeprefix("/"),
-        tuple(f"{source.topic}[{source.partition}]" for source in description.assignment.topic_partitions),
+        tuple(f"{source.topic}[{source.partition}]" for source in assigned if source.topic in topic_names),
     )
 
 

@@ -1,6 +1,6 @@
 """A small lake of real Delta tables, written from Python rows, and the application over it.
 
-It is written as the views process writes Silver (overwritten partitions, then the manifest), and Kafka is what a test says.
+It is written as the views process writes Silver (overwritten partitions, then the manifest); Kafka is what a test says.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -67,14 +67,18 @@ class SilverWriter:
         return written
 
 
-_ZEROS: dict[pa.DataType, Any] = {pa.int64(): 0, pa.float64(): 0.0, pa.decimal128(18, 2): Decimal("0.00")}
+def _zero(kind: pa.DataType) -> Any:
+    """What a number that is left out is; None for anything else."""
+    if pa.types.is_decimal(kind):
+        return Decimal(0)
+    return {pa.int64(): 0, pa.float64(): 0.0}.get(kind)
 
 
 def _arrow(table: Table, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """The rows with every column: a period from the row's window, zeros where a number is left out."""
     complete = []
     for row in rows:
-        values = {field.name: _ZEROS.get(field.type) for field in table.schema} | dict(row)
+        values = {field.name: _zero(field.type) for field in table.schema} | dict(row)
         for window in (views.HOUR, views.DAY):
             if window.column in table.schema.names:
                 values |= {"annee": values[window.column].year, "mois": values[window.column].month}

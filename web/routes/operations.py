@@ -75,11 +75,13 @@ def _served(store: SnapshotStore) -> tuple[Manifest | None, dict[str, int]]:
 
 
 def _lag(pipeline: PipelineWatch, manifest: Manifest | None) -> dict[str, Any]:
-    """Messages that Kafka has and the figures do not: in total and by partition, null while Kafka does not answer."""
-    lag = pipeline.lag(manifest.positions if manifest else {})
+    """Messages that Kafka has and the figures do not, and for how long; null while Kafka does not answer."""
+    positions = manifest.positions if manifest else {}
+    lag = pipeline.lag(positions)
     if lag is None:
-        return {"messages": None, "partitions": None}
+        return {"messages": None, "waiting_ms": None, "partitions": None}
     return {
+        "waiting_ms": pipeline.waiting_ms(positions),
         "messages": sum(partition.messages for partition in lag),
         "partitions": [
             {

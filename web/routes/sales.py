@@ -41,7 +41,7 @@ _TOP_PRODUCTS_SQL = (
 _HOURLY_SALES_SQL = """
     SELECT strftime(hours.heure, '%Y-%m-%d %H:%M') AS heure,
            coalesce(sales.ventes_count, 0) AS ventes_count,
-           coalesce(sales.revenue_total, 0)::DECIMAL(18,2) AS revenue_total
+           coalesce(sales.revenue_total, 0.00) AS revenue_total
     FROM (SELECT unnest(generate_series($1::TIMESTAMPTZ, $2::TIMESTAMPTZ, INTERVAL 1 HOUR)) AS heure) AS hours
     LEFT JOIN hourly_sales AS sales ON sales.heure = hours.heure
 """
