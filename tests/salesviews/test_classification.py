@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from oracle import Outcome
 
@@ -706,6 +706,7 @@ KAFKA_TIMESTAMPS = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(PAYLOADS, KAFKA_TIMESTAMPS), min_size=1, max_size=40))
 @example([(document(montant=f'"{number}"'), KAFKA) for number in ("1e99999999999", "0e99999999999", "1e-99999999999")])
 def test_every_message_has_the_outcome_that_the_witness_gives_it(messages):
