@@ -167,6 +167,13 @@ class ColumnarApplication(Application):
         self._batch_messages = batch_messages
         self._batch_timeout_s = batch_timeout_s
 
+    def run(self, *arguments: Any, **options: Any) -> list[dict[str, Any]]:
+        """Run as ``Application`` does, with changelog topics that take keys as large as a raw message may be."""
+        for changelog in self._topic_manager.changelog_topics_list:
+            if changelog.create_config:
+                changelog.create_config.extra_config["max.message.bytes"] = str(topics.LARGEST_MESSAGE_BYTES)
+        return super().run(*arguments, **options)
+
     def committed_offset(self, topic: str, partition: int) -> int | None:
         """The group's next offset for a partition; None if it never committed one."""
         [committed] = self._consumer.committed([TopicPartition(topic, partition)], timeout=30)

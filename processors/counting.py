@@ -3,7 +3,7 @@
 All of it is by columns. Everything that this remembers beside the high-water marks is derived from ``ventes_clean``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from processors.clients import NewClients
+from processors.clients import GROUP, NewClients
 from processors.dedup import DedupIndex, Verdict
 from processors.positions import Positions, pack, unpack
 from processors.tiers import Int64s, Mask
-from salesviews import event, lake
+from salesviews import event, files, lake
 from salesviews.lake import Lake
 from salesviews.typed import Interval
 from salesviews.views import VIEWS, Source, View
@@ -146,7 +146,7 @@ class Counter:
         for view in VIEWS:
             keys = [f"{dimension.sql} AS {dimension.name}" for dimension in view.key]
             start = f"epoch_ms(date_trunc('{_TRUNC[view.window.column]}', {view.clock}))"
-            sums = [f"{measure.sql}::BIGINT AS {measure.name}" for measure in view.measures]
+            sums = [f"{measure.sql}::HUGEINT AS {measure.name}" for measure in view.measures]
             query = (
                 f"SELECT {', '.join([*keys, start, *sums])} FROM {view.source.value} GROUP BY {_places(len(keys) + 1)}"
             )
@@ -255,36 +255,34 @@ class History:
 
     def ids(self, positions: Positions, horizon: list[int]) -> tuple[Int64s, Int64s]:
         """The ids that counted inside the horizon, in the total order, with their packed positions."""
-        with duckdb.connect() as connection:
-            marks = [
-                {
-                    "topic_id": mark.source.topic_id,
-                    "partition": mark.source.partition,
-                    "index": index,
-                    "start": horizon[index] if index < len(horizon) else 0,
-                }
-                for index, mark in enumerate(positions.marks)
-            ]
-            schema = pa.schema(
-                [("topic_id", pa.string()), ("partition", pa.int32()), ("index", pa.int64()), ("start", pa.int64())]
+        identities, packed, sequences = [_NOTHING], [_NOTHING], [_NOTHING]
+        for index, mark in enumerate(positions.marks):
+            found = self._query(
+                'vente_id, "offset", sequence',
+                'topic_id = $topic_id AND "partition" = $partition AND "offset" >= $start',
+                topic_id=mark.source.topic_id,
+                partition=mark.source.partition,
+                start=horizon[index] if index < len(horizon) else 0,
             )
-            connection.register("marks", pa.Table.from_pylist(marks, schema=schema))
-            found = connection.execute(
-                f'SELECT vente_id, "index", "offset" FROM {self._lake.scan_sql(lake.CLEAN)} JOIN marks '
-                f'USING (topic_id, "partition") WHERE sequence < $first AND "offset" >= start ORDER BY sequence',
-                {"first": self._first_sequence},
-            ).fetchnumpy()
-        packed = found["offset"].astype(np.int64) | (found["index"].astype(np.int64) << 48)
-        return found["vente_id"].astype(np.int64), packed
+            identities.append(_int64s(found.column("vente_id")))
+            packed.append(pack(index, _int64s(found.column("offset"))))
+            sequences.append(_int64s(found.column("sequence")))
+        order = np.argsort(np.concatenate(sequences))
+        return np.concatenate(identities)[order], np.concatenate(packed)[order]
 
     def month(self, month: tuple[int, int]) -> pa.Table:
         """The clients of a month's sales, with the columns that ``NewClients`` groups by."""
+        return self._query(
+            f"DISTINCT client_id, {', '.join(GROUP)}", "annee = $year AND mois = $month", year=month[0], month=month[1]
+        )
+
+    def _query(self, columns: str, condition: str, **values: Any) -> pa.Table:
         with duckdb.connect() as connection:
-            return connection.execute(
-                f"SELECT DISTINCT client_id, produit_nom, categorie, pays FROM {self._lake.scan_sql(lake.CLEAN)} "
-                "WHERE annee = $year AND mois = $month AND sequence < $first",
-                {"year": month[0], "month": month[1], "first": self._first_sequence},
+            connection.register("clean", files.dataset(self._lake, files.listing(self._lake, lake.CLEAN)))
+            return connection.sql(
+                f"SELECT {columns} FROM clean WHERE {condition} AND sequence < $first",
+                params={**values, "first": self._first_sequence},
             ).to_arrow_table()
 
 
-CounterFactory: TypeAlias = Callable[[int, Positions], Counter]
+_NOTHING = np.zeros(0, np.int64)

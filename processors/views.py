@@ -46,22 +46,27 @@ _NEVER_MS = 10**15
 _BY_NAME = {view.name: view for view in VIEWS}
 
 
-class Sums(BaseAggregator[list[int]]):
-    """Adds the measures of rows, place by place."""
+_LARGEST = 2**63 - 1
+"""The largest integer that the state's JSON takes."""
+
+
+class Sums(BaseAggregator[list[int | str]]):
+    """Adds the measures of rows, place by place. A sum beyond 64 bits is kept as text."""
 
     @property
     def state_suffix(self) -> str:
         return "sommes"
 
-    def initialize(self) -> list[int]:
+    def initialize(self) -> list[int | str]:
         return []
 
-    def agg(self, old: list[int], new: dict[str, Any], timestamp: int) -> list[int]:  # noqa: ARG002 - of BaseAggregator
-        measures: list[int] = new["sommes"]
-        return list(map(add, old, measures)) if old else measures
+    def agg(self, old: list[int | str], new: dict[str, Any], timestamp: int) -> list[int | str]:  # noqa: ARG002 - of BaseAggregator
+        gained: list[int] = new["sommes"]
+        totals = map(add, map(int, old), gained) if old else gained
+        return [total if total <= _LARGEST else str(total) for total in totals]
 
-    def result(self, value: list[int]) -> list[int]:
-        return value
+    def result(self, value: list[int | str]) -> list[int]:
+        return list(map(int, value))
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +146,7 @@ class PublicationSerializer(Serializer):
 
     def __call__(self, value: ViewChange, ctx: SerializationContext) -> bytes:  # noqa: ARG002 - the signature of Serializer
         measures = {
-            measure.name: orjson.Fragment(money.text_of(total)) if measure.is_money else total
+            measure.name: orjson.Fragment(money.text_of(total) if measure.is_money else str(total))
             for measure, total in zip(value.view.measures, value.change.measures, strict=True)
         }
         return publication_key(value)[:-1] + b"," + orjson.dumps(measures)[1:]

@@ -66,7 +66,7 @@ class Motif(StrEnum):
 
 
 DOUBLON = "doublon"
-"""The motif of a valid sale whose ``vente_id`` counted already; given by ``views``, which alone knows the total order."""
+"""The motif of a valid sale whose ``vente_id`` counted already; given by ``views``, which knows the total order."""
 
 VALIDE = "valide"
 """Not a motif: the key under which ``qualite`` counts what is in ``ventes_clean``."""

@@ -90,7 +90,7 @@ REJECTED = Table(
         ]
     ),
     (),
-    "every message that does not count, with its motif; for a doublon, the position of the sale that counted; append-only",
+    "every message that does not count, with its motif; of a doublon, where the one is that counted; append-only",
 )
 
 SNAPSHOTS = Table(
@@ -119,7 +119,7 @@ SNAPSHOTS = Table(
         ]
     ),
     (),
-    "the manifest: one row, whose id is the table's own version, says which version of every Silver table belongs together, "
+    "the manifest: one row, whose id is the table's own version, says which versions of the tables belong together, "
     "as of which next positions and which last sequence",
 )
 
@@ -186,40 +186,3 @@ class Lake:
         ``file_uris`` of deltalake gives them percent-encoded where the lake's folder has a space or an accent.
         """
         return [f"{self.uri(table)}/{path}" for path in pa.table(handle.get_add_actions())["path"].to_pylist()]
-
-    def scan_sql(self, table: Table, version: int | None = None) -> str:
-        """A DuckDB relation of a version of a table (default: the newest): its files, read with their partition columns.
-
-        DuckDB's reader is the faster way in, and does not abort at interpreter exit as ``to_pyarrow_table`` can.
-        """
-        files = self.files(self.open(table, version), table)
-        if not files:
-            columns = ", ".join(f'NULL::{_duckdb_type(field.type)} AS "{field.name}"' for field in table.schema)
-            return f"(SELECT {columns} WHERE false)"
-        names = ", ".join("'" + file.replace("'", "''") + "'" for file in sorted(files))
-        types = ", ".join(f"'{name}': {_duckdb_type(table.schema.field(name).type)}" for name in table.partition_by)
-        hive = f", hive_partitioning = true, hive_types = {{{types}}}" if table.partition_by else ""
-        return f"read_parquet([{names}]{hive})"
-
-
-def _duckdb_type(arrow: pa.DataType) -> str:
-    """DuckDB's name of a column type."""
-    if pa.types.is_decimal(arrow):
-        return f"DECIMAL({arrow.precision},{arrow.scale})"
-    if pa.types.is_list(arrow):
-        return f"{_duckdb_type(arrow.value_type)}[]"
-    if pa.types.is_struct(arrow):
-        return "STRUCT(" + ", ".join(f'"{field.name}" {_duckdb_type(field.type)}' for field in arrow) + ")"
-    return _DUCKDB_TYPES[str(arrow)]
-
-
-_DUCKDB_TYPES = {
-    "bool": "BOOLEAN",
-    "int32": "INTEGER",
-    "int64": "BIGINT",
-    "double": "DOUBLE",
-    "string": "VARCHAR",
-    "binary": "BLOB",
-    "date32[day]": "DATE",
-    "timestamp[us, tz=UTC]": "TIMESTAMPTZ",
-}

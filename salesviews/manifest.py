@@ -1,8 +1,9 @@
 """The snapshot manifest: which versions of the Silver tables belong together, and as of which positions.
 
-A manifest is one row of ``silver/snapshots``, which is overwritten by each snapshot; its id is the version of that table, so
-an older manifest is read by time travel. Readers of the append-only tables (``ventes_clean``, ``ventes_rejetees``) must leave
-out rows beyond ``sequence``: a checkpoint that was interrupted may have appended more than the snapshot covers.
+A manifest is one row of ``silver/snapshots``, which is overwritten by each snapshot; its id is the version of that
+table, so an older manifest is read by time travel. Readers of the append-only tables (``ventes_clean``,
+``ventes_rejetees``) must leave out rows beyond ``sequence``: a checkpoint that was interrupted may have appended more
+than the snapshot covers.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,8 @@
-"""Money: integer cents inside, DECIMAL(18,2) in Delta, a JSON number with two decimals outside.
+"""Money: integer cents inside, decimals in Delta, a JSON number with two decimals outside.
 
-Cents are exact through every sum. A mean is the one place that rounds: to the cent, half away from zero (SQL's rule).
+The amount of a sale is DECIMAL(18,2). A sum has 38 digits, as two sales with the largest amount would not fit
+otherwise. Cents are exact through every sum. A mean is the one place that rounds: to the cent, half away from zero
+(SQL's rule).
 """
 
 from decimal import ROUND_HALF_UP, Decimal
@@ -9,6 +11,7 @@ import pyarrow as pa
 
 DECIMAL_SQL = "DECIMAL(18,2)"
 DECIMAL_ARROW = pa.decimal128(18, 2)
+SUM_ARROW = pa.decimal128(38, 2)
 CENTS_A_UNIT = 100
 
 _CENT = Decimal("0.01")
@@ -26,11 +29,25 @@ def text_of(amount_cents: int) -> str:
     return f"{sign}{units}.{cents:02d}"
 
 
-def decimal_sql(cents: str) -> str:
-    """SQL for the DECIMAL(18,2) of an integer expression of cents, without a detour through floating point."""
-    return f"(({cents})::DECIMAL(20,0) * 0.01::DECIMAL(3,2))::{DECIMAL_SQL}"
-
-
 def mean_cents_sql(cents: str, count: str) -> str:
     """SQL for the mean of non-negative ``cents`` over a positive ``count``, in cents, rounded half away from zero."""
-    return f"((2 * ({cents})::HUGEINT + ({count})) // (2 * ({count})))::BIGINT"
+    return f"((2 * ({cents})::HUGEINT + ({count})) // (2 * ({count})))"
+
+
+def amounts_of(cents: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Cents, as DECIMAL(38,0), as amounts: the same integers with the point two places further left."""
+    return _with_scale(cents, 2)
+
+
+def cents_column_of(amounts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Amounts, as DECIMAL(38,2), as cents."""
+    return _with_scale(amounts, 0)
+
+
+def _with_scale(column: pa.ChunkedArray, scale: int) -> pa.ChunkedArray:
+    kind = pa.decimal128(38, scale)
+    chunks = [
+        pa.Array.from_buffers(kind, len(chunk), chunk.buffers(), chunk.null_count, chunk.offset)
+        for chunk in column.chunks
+    ]
+    return pa.chunked_array(chunks, kind)

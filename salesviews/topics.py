@@ -1,6 +1,7 @@
 """The Kafka topics of the pipeline, declared as values, and their creation.
 
-``ventes`` and its partitions belong to the producers; the others are made by ``create`` with the configuration they need.
+``ventes`` and its partitions belong to the producers; the others are made by ``create`` with the configuration they
+need.
 """
 
 from dataclasses import dataclass, field
@@ -56,7 +57,11 @@ def typees(settings: Settings) -> Topic:
 
 def vues(view: views.View) -> Topic:
     """A view's current values, keyed by key and window, compacted."""
-    return Topic(f"vues-{view.name}", 1, {"cleanup.policy": "compact", **_BROKER_CLOCK})
+    return Topic(
+        f"vues-{view.name}",
+        1,
+        {"cleanup.policy": "compact", "max.message.bytes": str(LARGEST_MESSAGE_BYTES), **_BROKER_CLOCK},
+    )
 
 
 def all_topics(settings: Settings) -> list[Topic]:

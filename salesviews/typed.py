@@ -1,8 +1,8 @@
 """What ingest hands to views: one Kafka message of ``ventes-typees`` is a batch of typed rows of one source partition.
 
 The value is an Arrow IPC stream of ``SCHEMA``; the headers name the interval of source positions that it covers. All
-positions from ``start`` to before ``end`` are in the batch, were never messages (transaction markers, compaction), or are
-counted in ``lost``.
+positions from ``start`` to before ``end`` are in the batch, were never messages (transaction markers, compaction), or
+are counted in ``lost``.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The materialized views and their roll-ups, declared as values. Adding a view is adding one ``View`` to ``VIEWS``.
 
-A view is keyed sums over tumbling windows. ``processors/views`` combines and sums it, ``sinks/silver`` writes its table,
-``vues-<name>`` carries its changes, ``web`` loads it: all from the declaration.
+A view is keyed sums over tumbling windows. ``processors/views`` combines and sums it, ``sinks/silver`` writes its
+table, ``vues-<name>`` carries its changes, ``web`` loads it: all from the declaration.
 
 Measures only ever add, which is what makes a view exact under late data, replay and any batching.
 """
@@ -54,22 +54,37 @@ class Dimension:
     doc: str
 
 
+class Unit(StrEnum):
+    """What the integers of a measure are. Its column holds any sum of them, however large the sales."""
+
+    COUNT = "count"
+    QUANTITY = "quantity"
+    CENTS = "cents"
+    """The column is the amount."""
+
+
+_ARROW_TYPES = {Unit.COUNT: pa.int64(), Unit.QUANTITY: pa.decimal128(38, 0), Unit.CENTS: money.SUM_ARROW}
+
+
 @dataclass(frozen=True)
 class Measure:
     """A sum of integers over the rows of a window.
 
     :param sql: the aggregate over the source's rows, an integer and never NULL
-    :param is_money: the integers are cents; the table has the amount as DECIMAL(18,2)
     """
 
     name: str
     sql: str
     doc: str
-    is_money: bool = False
+    unit: Unit = Unit.COUNT
+
+    @property
+    def is_money(self) -> bool:
+        return self.unit is Unit.CENTS
 
     @property
     def arrow(self) -> pa.DataType:
-        return money.DECIMAL_ARROW if self.is_money else pa.int64()
+        return _ARROW_TYPES[self.unit]
 
 
 @dataclass(frozen=True)
@@ -108,18 +123,32 @@ class View:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A column of a roll-up.
+
+    :param sql: an aggregate over the view's measures
+    :param is_money: it gives cents; the column is the amount
+    """
+
+    name: str
+    sql: str
+    arrow: pa.DataType
+    is_money: bool = False
+
+
+@dataclass(frozen=True)
 class RollUp:
-    """A table computed from a view's table each time the view changes.
+    """A table computed from a view each time the view changes.
 
     :param group: columns of the view that remain
-    :param columns: (name, SQL over the view's table, Arrow type); money measures are there as ``<name>_cents``
+    :param columns: figures over the rows of a group
     :param partitioned: by year and month, as the view is: only changed months are written again
     """
 
     name: str
     view: View
     group: tuple[str, ...]
-    columns: tuple[tuple[str, str, pa.DataType], ...]
+    columns: tuple[Figure, ...]
     partitioned: bool
     doc: str
 
@@ -128,7 +157,7 @@ class RollUp:
         types = {field.name: field.type for field in self.view.schema}
         return pa.schema(
             [pa.field(name, types[name]) for name in self.group]
-            + [pa.field(name, arrow) for name, _, arrow in self.columns]
+            + [pa.field(figure.name, figure.arrow) for figure in self.columns]
         )
 
 
@@ -143,8 +172,8 @@ SEGMENT = _text("segment", "customer segment")
 MOTIF = Dimension("motif", "motif", pa.string(), "outcome of the message")
 
 VENTES_COUNT = Measure("ventes_count", "count(*)", "sales")
-REVENUE_TOTAL = Measure("revenue_total", "sum(montant_cents)", "sum of montant", is_money=True)
-QUANTITE_TOTALE = Measure("quantite_totale", "sum(quantite)", "sum of quantite")
+REVENUE_TOTAL = Measure("revenue_total", "sum(montant_cents)", "sum of montant", Unit.CENTS)
+QUANTITE_TOTALE = Measure("quantite_totale", "sum(quantite)", "sum of quantite", Unit.QUANTITY)
 NOUVEAUX_CLIENTS = Measure(
     "nouveaux_clients",
     "sum(nouveau_client)",
@@ -201,9 +230,9 @@ TOP_PRODUITS = RollUp(
     VENTES_PAR_PRODUIT,
     ("produit_nom", "categorie"),
     (
-        ("ventes_count", "sum(ventes_count)::BIGINT", pa.int64()),
-        ("revenue_total", money.decimal_sql("sum(revenue_total_cents)"), money.DECIMAL_ARROW),
-        ("quantite_moyenne", "sum(quantite_totale) / sum(ventes_count)", pa.float64()),
+        Figure("ventes_count", "sum(ventes_count)", pa.int64()),
+        Figure("revenue_total", "sum(revenue_total)", money.SUM_ARROW, is_money=True),
+        Figure("quantite_moyenne", "sum(quantite_totale) / sum(ventes_count)", pa.float64()),
     ),
     partitioned=False,
     doc="products by revenue, over all time",
@@ -213,14 +242,15 @@ VENTES_AGGREGES = RollUp(
     VENTES_PRODUIT_PAYS,
     ("produit_nom", "categorie", "pays", "annee", "mois"),
     (
-        ("nombre_ventes", "sum(ventes_count)::BIGINT", pa.int64()),
-        ("chiffre_affaires", money.decimal_sql("sum(revenue_total_cents)"), money.DECIMAL_ARROW),
-        (
+        Figure("nombre_ventes", "sum(ventes_count)", pa.int64()),
+        Figure("chiffre_affaires", "sum(revenue_total)", money.SUM_ARROW, is_money=True),
+        Figure(
             "panier_moyen",
-            money.decimal_sql(money.mean_cents_sql("sum(revenue_total_cents)", "sum(ventes_count)")),
+            money.mean_cents_sql("sum(revenue_total)", "sum(ventes_count)"),
             money.DECIMAL_ARROW,
+            is_money=True,
         ),
-        ("clients_uniques", "sum(nouveaux_clients)::BIGINT", pa.int64()),
+        Figure("clients_uniques", "sum(nouveaux_clients)", pa.int64()),
     ),
     partitioned=True,
     doc="sales by product, country and month",

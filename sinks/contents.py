@@ -3,7 +3,7 @@
 Amounts are cents here. The tables are small (keys times windows, never sales), and are loaded from a snapshot at start.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias
@@ -11,9 +11,9 @@ from typing import TypeAlias
 import duckdb
 import pyarrow as pa
 
-from salesviews import money
-from salesviews.lake import Lake, Table, of_view
-from salesviews.views import VIEWS, Dimension, Measure, RollUp, View
+from salesviews import files, money
+from salesviews.lake import Lake, Table, of_roll_up, of_view
+from salesviews.views import VIEWS, RollUp, View
 
 Month: TypeAlias = tuple[int, int]
 """Year and month."""
@@ -42,55 +42,60 @@ class Contents:
         self._connection = duckdb.connect(config={"threads": 1})
         self._connection.execute("SET TimeZone = 'UTC'")
         for view in declared:
-            self._connection.execute(f"CREATE TABLE {_name(view)} ({_columns_sql(view)})")
+            columns = ", ".join(f"{name} {kind}" for name, kind in _columns(view).items())
+            self._connection.execute(f"CREATE TABLE {_name(view)} ({columns})")
 
     def load(self, source: Lake, versions: Mapping[str, int]) -> None:
         """Fill the empty tables from the versions of a snapshot."""
         for view in VIEWS:
             table = of_view(view)
-            columns = [*view.key_names, view.window.column, *map(_from_table_sql, view.measures), "annee", "mois"]
-            scan = source.scan_sql(table, versions[table.name])
-            self._connection.execute(f"INSERT INTO {_name(view)} SELECT {', '.join(columns)} FROM {scan}")
+            listed = files.listing(source, table, versions[table.name])
+            rows = files.rows(source, listed, listed.files)
+            for measure in view.measures:
+                if measure.is_money:
+                    place = rows.column_names.index(measure.name)
+                    rows = rows.set_column(place, measure.name, money.cents_column_of(rows.column(place)))
+            self._connection.register("rows", rows)
+            names = ", ".join(_columns(view))
+            self._connection.execute(f"INSERT INTO {_name(view)} SELECT {names} FROM rows")
+            self._connection.unregister("rows")
 
     def put(self, view: View, changes: Sequence[Change]) -> list[Month]:
         """Replace the sums of keys and windows. Gives the months that changed, in order."""
         self._connection.register("changes", _changes_table(view, changes))
+        window = f"changes.{view.window.column}"
         keys = " AND ".join(f"held.{name} = changes.{name}" for name in (*view.key_names, view.window.column))
-        sets = ", ".join(f"{_column(measure)} = changes.{_column(measure)}" for measure in view.measures)
-        names = [*view.key_names, view.window.column, *map(_column, view.measures)]
+        sets = ", ".join(f"{name} = changes.{name}" for name in view.measure_names)
+        names = [*view.key_names, view.window.column, *view.measure_names]
         self._connection.execute(
             f"MERGE INTO {_name(view)} AS held USING changes ON ({keys}) "
             f"WHEN MATCHED THEN UPDATE SET {sets} "
             f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)}, annee, mois) "
-            f"VALUES ({', '.join(f'changes.{name}' for name in names)}, "
-            f"year(changes.{view.window.column}), month(changes.{view.window.column}))"
+            f"VALUES ({', '.join(f'changes.{name}' for name in names)}, year({window}), month({window}))"
         )
         months = self._connection.execute(
-            f"SELECT DISTINCT year({view.window.column}), month({view.window.column}) FROM changes ORDER BY ALL"
+            f"SELECT DISTINCT year({window}), month({window}) FROM changes ORDER BY ALL"
         ).fetchall()
         self._connection.unregister("changes")
         return months
 
     def of_view(self, view: View, months: Iterable[Month]) -> pa.Table:
         """The rows of some months, as the view's table has them."""
-        columns = [*view.key_names, view.window.column, *map(_to_table_sql, view.measures), "annee", "mois"]
-        return self._arrow(
-            f"SELECT {', '.join(columns)} FROM {_name(view)} WHERE {months_sql(months)} "
-            f"ORDER BY {', '.join((view.window.column, *view.key_names))}",
-            of_view(view),
-        )
+        order = ", ".join((view.window.column, *view.key_names))
+        rows = self._connection.sql(f"SELECT * FROM {_name(view)} WHERE {months_sql(months)} ORDER BY {order}")
+        is_money = {measure.name for measure in view.measures if measure.is_money}
+        return _as_declared(rows.to_arrow_table(), of_view(view), is_money)
 
-    def of_roll_up(self, roll_up: RollUp, table: Table, months: Iterable[Month]) -> pa.Table:
+    def of_roll_up(self, roll_up: RollUp, months: Iterable[Month]) -> pa.Table:
         """The roll-up's rows: of some months where it is partitioned, else all."""
-        columns = [*roll_up.group, *(f"{sql} AS {name}" for name, sql, _ in roll_up.columns)]
+        figures = [f"{figure.sql} AS {figure.name}" for figure in roll_up.columns]
         where = f"WHERE {months_sql(months)}" if roll_up.partitioned else ""
         group = ", ".join(roll_up.group)
-        return self._arrow(
-            f"SELECT {', '.join(columns)} FROM {_name(roll_up.view)} {where} GROUP BY {group} ORDER BY {group}", table
+        rows = self._connection.sql(
+            f"SELECT {group}, {', '.join(figures)} FROM {_name(roll_up.view)} {where} GROUP BY {group} ORDER BY {group}"
         )
-
-    def _arrow(self, query: str, table: Table) -> pa.Table:
-        return self._connection.sql(query).to_arrow_table().cast(table.schema)
+        is_money = {figure.name for figure in roll_up.columns if figure.is_money}
+        return _as_declared(rows.to_arrow_table(), of_roll_up(roll_up), is_money)
 
 
 def months_sql(months: Iterable[Month]) -> str:
@@ -98,38 +103,29 @@ def months_sql(months: Iterable[Month]) -> str:
     return " OR ".join(f"(annee = {year} AND mois = {month})" for year, month in months)
 
 
+def _as_declared(rows: pa.Table, table: Table, is_money: Container[str]) -> pa.Table:
+    """DuckDB's columns (a HUGEINT comes as DECIMAL(38,0)) as the table's; raises where a value does not fit."""
+    columns = []
+    for name, column in zip(rows.column_names, rows.columns, strict=True):
+        if name in is_money:
+            column = money.amounts_of(column)
+        columns.append(column.cast(table.schema.field(name).type))
+    return pa.table(columns, schema=table.schema)
+
+
 def _name(view: View) -> str:
     return f"contenu_{view.name}"
 
 
-def _column(measure: Measure) -> str:
-    return f"{measure.name}_cents" if measure.is_money else measure.name
-
-
-def _to_table_sql(measure: Measure) -> str:
-    return f"{money.decimal_sql(_column(measure))} AS {measure.name}" if measure.is_money else measure.name
-
-
-def _from_table_sql(measure: Measure) -> str:
-    return f"({measure.name} * {money.CENTS_A_UNIT})::BIGINT" if measure.is_money else measure.name
-
-
-def _window_sql(view: View) -> str:
-    return "DATE" if pa.types.is_date32(view.window.arrow) else "TIMESTAMPTZ"
-
-
-def _columns_sql(view: View) -> str:
-    def dimension_sql(dimension: Dimension) -> str:
-        return f"{dimension.name} {'BIGINT' if pa.types.is_integer(dimension.arrow) else 'VARCHAR'}"
-
-    columns = [
-        *map(dimension_sql, view.key),
-        f"{view.window.column} {_window_sql(view)}",
-        *(f"{_column(measure)} BIGINT" for measure in view.measures),
-        "annee INTEGER",
-        "mois INTEGER",
-    ]
-    return ", ".join(columns)
+def _columns(view: View) -> dict[str, str]:
+    """The columns of a view's table here, in the order of its declaration."""
+    return {
+        **{dimension.name: "BIGINT" if pa.types.is_integer(dimension.arrow) else "VARCHAR" for dimension in view.key},
+        view.window.column: "DATE" if pa.types.is_date32(view.window.arrow) else "TIMESTAMPTZ",
+        **dict.fromkeys(view.measure_names, "HUGEINT"),
+        "annee": "INTEGER",
+        "mois": "INTEGER",
+    }
 
 
 def _changes_table(view: View, changes: Sequence[Change]) -> pa.Table:
@@ -137,13 +133,12 @@ def _changes_table(view: View, changes: Sequence[Change]) -> pa.Table:
         dimension.name: pa.array([change.key[place] for change in changes], dimension.arrow)
         for place, dimension in enumerate(view.key)
     }
-    starts = pa.array([change.start_ms for change in changes], pa.int64())
+    starts_ms = [change.start_ms for change in changes]
     if pa.types.is_date32(view.window.arrow):
-        columns[view.window.column] = pa.array([change.start_ms // _DAY_MS for change in changes], pa.int32()).cast(
-            pa.date32()
-        )
+        starts = pa.array([start_ms // _DAY_MS for start_ms in starts_ms], pa.int32()).cast(pa.date32())
     else:
-        columns[view.window.column] = starts.cast(pa.timestamp("ms", tz="UTC")).cast(view.window.arrow)
-    for place, measure in enumerate(view.measures):
-        columns[_column(measure)] = pa.array([change.measures[place] for change in changes], pa.int64())
+        starts = pa.array(starts_ms, pa.timestamp("ms", tz="UTC")).cast(view.window.arrow)
+    columns[view.window.column] = starts
+    for place, name in enumerate(view.measure_names):
+        columns[name] = pa.array([change.measures[place] for change in changes], pa.decimal128(38, 0))
     return pa.table(columns)

@@ -138,7 +138,7 @@ class SilverSink(BaseSink):
         for roll_up in ROLL_UPS:
             if changed_months := months.get(roll_up.view.name):
                 table = lake.of_roll_up(roll_up)
-                rows = contents.of_roll_up(roll_up, table, changed_months)
+                rows = contents.of_roll_up(roll_up, changed_months)
                 versions[table.name] = self._overwrite(table, rows, changed_months, last.sequence)
         self._write_manifest(
             Manifest(

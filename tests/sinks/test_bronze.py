@@ -1,11 +1,10 @@
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pytest
 
-from salesviews import lake
+from salesviews import files, lake
 from salesviews.errors import GapError
 from salesviews.typed import Interval, SourcePartition
 from sinks.bronze import BronzeBatch, BronzeSink
@@ -43,8 +42,8 @@ def sink(target: lake.Lake) -> BronzeSink:
 
 
 def offsets(target: lake.Lake) -> list[int]:
-    rows = duckdb.sql(f'SELECT "offset" FROM {target.scan_sql(lake.BRONZE)} ORDER BY ALL').fetchall()
-    return [offset for (offset,) in rows]
+    bronze = files.dataset(target, files.listing(target, lake.BRONZE))
+    return sorted(bronze.to_table(["offset"]).column("offset").to_pylist())
 
 
 def test_a_replay_after_a_crash_adds_each_position_once(sink: BronzeSink, target: lake.Lake) -> None:

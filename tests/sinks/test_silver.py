@@ -2,11 +2,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pytest
 
-from salesviews import lake, manifest
+from salesviews import files, lake, manifest
 from salesviews.errors import FencedError
 from salesviews.lake import Lake, Table
 from salesviews.typed import SourcePartition
@@ -57,19 +56,16 @@ class Simulation:
                 ViewChange(VENTES_PAR_PRODUIT, Change(("Café", "Épicerie"), start_ms, [count, count * 100, count]))
             )
 
-    def shown(self) -> tuple[int, dict[str, list[tuple[object, ...]]]]:
+    def shown(self) -> tuple[int, dict[str, list[dict[str, object]]]]:
         """What a reader of the newest manifest sees: its sequence, and each table."""
         found = manifest.read(self.target)
         assert found is not None
-        connection = duckdb.connect()
-        connection.execute("SET TimeZone = 'UTC'")
         tables = {}
         for table in lake.SILVER:
-            condition = f"WHERE sequence <= {found.sequence}" if "sequence" in table.schema.names else ""
-            scan = self.target.scan_sql(table, found.tables[table.name])
-            tables[table.name] = (
-                connection.sql(f"SELECT * FROM {scan} {condition} ORDER BY ALL").to_arrow_table().to_pylist()
-            )
+            listing = files.listing(self.target, table, found.tables[table.name])
+            rows = files.dataset(self.target, listing).to_table().to_pylist()
+            shown = [row for row in rows if row.get("sequence", 0) <= found.sequence]
+            tables[table.name] = sorted(shown, key=str)
         return found.sequence, tables
 
 
@@ -79,10 +75,10 @@ def simulation(tmp_path: Path) -> Simulation:
 
 
 @pytest.fixture
-def expected(tmp_path: Path) -> Callable[[int], tuple[int, dict[str, list[tuple[object, ...]]]]]:
+def expected(tmp_path: Path) -> Callable[[int], tuple[int, dict[str, list[dict[str, object]]]]]:
     """What an undisturbed sink shows after the sales up to an offset."""
 
-    def run(last: int) -> tuple[int, dict[str, list[tuple[object, ...]]]]:
+    def run(last: int) -> tuple[int, dict[str, list[dict[str, object]]]]:
         undisturbed = Simulation(Lake(str(tmp_path / f"undisturbed-{last}")))
         sink = undisturbed.sink()
         undisturbed.run(sink, 0, last)

@@ -1,0 +1,229 @@
+import json
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import polars
+import pytest
+from confluent_kafka import Producer
+from oracle import Oracle
+from pipelines import Pipeline, assert_silver_is, in_total_order, last_values, read_topic
+
+from salesviews import market
+
+SEED = 7
+SALES = 6_000
+SECONDS = 12
+
+HOSTILE: list[bytes | None] = [
+    None,
+    b"",
+    b" ",
+    b"{",
+    b'{"vente_id": 1',
+    b"\xff\xfe\x00",
+    b'{"vente_id": "\\ud800"}',
+    b"[]",
+    b"12",
+    b"null",
+    b'{"vente_id": NaN}',
+    b'{"vente_id": 1e400, "client_id": 1, "montant": 1, "quantite": 1, "timestamp": "2026-01-01T00:00:00"}',
+    b'{"vente_id": 9223372036854775808, "client_id": 1, "montant": 1, "quantite": 1, "timestamp": "2026-01-01T00:00"}',
+    b"[" * 300 + b"]" * 300,
+]
+
+
+def sale(**fields: Any) -> bytes:
+    ordinary = {
+        "client_id": 1,
+        "produit_id": 2,
+        "timestamp": "2026-03-01T12:00:00Z",
+        "quantite": 1,
+        "montant": 10,
+        "client_nom": "A",
+        "produit_nom": "B",
+        "categorie": "C",
+        "pays": "D",
+        "segment": "E",
+    }
+    return json.dumps(ordinary | fields).encode()
+
+
+EXTREME = [
+    sale(vente_id=1, montant=9999999999999999, produit_nom="le plus cher", quantite=2**63 - 1),
+    sale(vente_id=2, montant=9999999999999999, produit_nom="le plus cher", quantite=2**63 - 1),
+    sale(vente_id=3, montant="9999999999999999.99", produit_nom="le plus cher", client_id=-(2**63)),
+    sale(vente_id=4, produit_nom="n" * 1_000_000),
+    sale(vente_id=5, produit_nom="nul \x00 ici", pays="", categorie="\x00"),
+    sale(vente_id=6, produit_nom=None, pays=None, categorie=None, segment=None),
+    sale(vente_id=7, produit_nom="inconnu", pays="inconnu", categorie="inconnu", segment="inconnu"),
+    sale(vente_id=8, timestamp="0001-01-01T00:00:00"),
+    sale(vente_id=9, timestamp="9999-12-31T23:59:59"),
+    sale(vente_id=10, timestamp="2026-01-01T00:30:00+01:00"),
+    sale(vente_id=11, montant=-0.0),
+    sale(vente_id=12, produit_nom={"nom": "B"}),
+    sale(vente_id=-(2**63)),
+    sale(vente_id=2**63 - 1),
+    b'{"vente_id": 13, "vente_id": 14, "client_id": 1, "montant": 1799.985, "quantite": 1, "timestamp": "2026-01-01 00:00"'
+    b', "produit_nom": "premier", "produit_nom": "second"}',
+    sale(vente_id=15, inconnu_du_schema={"a": [1, 2, {"b": None}]}),
+    sale(vente_id=16, produit_nom="<script>alert(1)</script>' OR 1=1 --"),
+]
+
+
+def produce(pipeline: Pipeline, produced: list[int]) -> None:
+    """Three producers side by side with different keys: the market's dirty sales, and hostile bytes in between."""
+    settings = pipeline.settings
+    end = datetime.now(UTC)
+    batches = market.messages(SEED, SALES, end - timedelta(days=40), end, dirty_pct=20, late_pct=5, first_id=100)
+    payloads = [payload for batch in batches for _, payload in batch]
+    every = SALES // len(HOSTILE + EXTREME)
+    for place, payload in enumerate([*HOSTILE, *EXTREME]):
+        payloads.insert(place * every, payload)
+
+    def run(number: int) -> None:
+        producer = Producer({**settings.kafka_config, "message.max.bytes": 4_000_000})
+        start = time.monotonic()
+        mine = payloads[number::3]
+        for place, payload in enumerate(mine):
+            time.sleep(max(start + place * SECONDS / len(mine) - time.monotonic(), 0))
+            key = [None, str(place % 50).encode(), b"always the same"][number]
+            producer.produce(
+                settings.topic, payload, key=key, headers=[("source", b"test")] if place % 7 == 0 else None
+            )
+            producer.poll(0)
+        assert producer.flush(30) == 0
+        produced.append(len(mine))
+
+    producers = [threading.Thread(target=run, args=(number,)) for number in range(3)]
+    for producer in producers:
+        producer.start()
+    for producer in producers:
+        producer.join()
+
+
+@pytest.fixture
+def counted(pipeline: Pipeline, eventually: Callable[..., Any]) -> tuple[Pipeline, Oracle, int]:
+    """The pipeline after all of it, with ingest and views killed in the middle, and what the witness says of it."""
+    for name in ("ingest-1", "ingest-2", "views-1", "web-1"):
+        pipeline.start(name)
+    produced: list[int] = []
+    producing = threading.Thread(target=produce, args=(pipeline, produced))
+    producing.start()
+    eventually(lambda: pipeline.has_counted(500), 120, "the first sales counted")
+    pipeline.kill_and_restart("views-1")
+    pipeline.kill_and_restart("ingest-1")
+    eventually(lambda: pipeline.has_counted(3_000), 120, "half of the sales counted after the kills")
+    pipeline.kill_and_restart("ingest-2")
+    producing.join()
+    total = sum(produced)
+    eventually(lambda: pipeline.has_counted(total), 120, "all sales counted")
+    return pipeline, Oracle(in_total_order(pipeline)), total
+
+
+def test_everything_is_what_the_witness_says(
+    counted: tuple[Pipeline, Oracle, int], eventually: Callable[..., Any]
+) -> None:
+    """Law: hostile and dirty messages of several producers, kills in the middle: every table and answer is exact.
+
+    The readers are others' programs: polars for Silver and Bronze, a plain consumer for the topics.
+    """
+    pipeline, witness, total = counted
+    assert len(witness.outcomes) == total
+    assert {result for _, _, result in witness.outcomes} > {"valide", "doublon", "json_invalide", "message_vide"}
+    assert_silver_is(pipeline, witness)
+    assert_bronze_is(pipeline, witness)
+    assert_api_is(pipeline, witness, eventually)
+    assert_topics_are(pipeline, witness)
+
+
+def assert_bronze_is(pipeline: Pipeline, witness: Oracle) -> None:
+    """Every message is in Bronze once, byte for byte, with its typed fields and its day."""
+    bronze = polars.read_delta(f"{pipeline.settings.lake}/bronze/ventes_stream")
+    held = {(row["partition"], row["offset"]): row for row in bronze.to_dicts()}
+    assert bronze.height == len(held) == len(witness.outcomes)
+    for message, outcome, _ in witness.outcomes:
+        row = held[message.partition, message.offset]
+        assert row["payload"] == message.payload
+        assert row["kafka_timestamp"] == message.kafka_timestamp
+        assert row["topic_id"] == message.topic_id
+        assert row["jour"] == outcome.jour
+        assert {name: row[name] for name in outcome.fields} == outcome.fields
+    assert any(row["headers"] == [{"key": "source", "value": b"test"}] for row in held.values())
+
+
+def assert_api_is(pipeline: Pipeline, witness: Oracle, eventually: Callable[..., Any]) -> None:
+    """Every figure of the API is the witness's, and the answer says which snapshot it is of."""
+    newest = pipeline.manifest()
+    assert newest is not None
+    eventually(lambda: pipeline.get("/api/quality")["snapshot"]["id"] == newest.id, 30, "the newest snapshot served")
+    answer = pipeline.get("/api/quality")
+    assert answer["data"] == witness.quality
+    assert {place["partition"]: place["offset"] for place in answer["snapshot"]["positions"]} == {
+        source.partition: offset for source, offset in newest.positions.items()
+    }
+    eventually(lambda: pipeline.get("/api/quality")["snapshot"]["caught_up"] is True, 30, "caught up")
+
+    shown = pipeline.get("/api/top_products?limit=1000", Decimal)["data"]
+    assert [row["revenue_total"] for row in shown] == sorted((row["revenue_total"] for row in shown), reverse=True)
+    assert rows_by(shown, "produit_nom", "categorie") == rows_by(witness.top_produits, "produit_nom", "categorie")
+    keys = ("produit_nom", "categorie", "pays", "annee", "mois")
+    shown = pipeline.get("/api/aggregated_sales", Decimal)["data"]
+    assert rows_by(shown, *keys) == rows_by(witness.ventes_aggreges, *keys)
+    france = [row for row in witness.ventes_aggreges if (row["pays"], row["mois"]) == ("France", 3)]
+    shown = pipeline.get("/api/aggregated_sales?month=3&pays=France", Decimal)["data"]
+    assert rows_by(shown, *keys) == rows_by(france, *keys)
+
+    days = {row["heure"].date() for row in witness.hourly_sales}
+    for day in days:
+        shown = pipeline.get(f"/api/hourly_sales?date={day}", Decimal)["data"]
+        assert [row["heure"] for row in shown] == [f"{day} {hour:02d}:00" for hour in range(24)]
+        assert {row["heure"]: (row["ventes_count"], cents(row["revenue_total"])) for row in shown} == hours(
+            witness, day
+        )
+
+
+def hours(witness: Oracle, day: date) -> dict[str, tuple[int, int]]:
+    empty = {f"{day} {hour:02d}:00": (0, 0) for hour in range(24)}
+    return empty | {
+        f"{row['heure']:%Y-%m-%d %H:%M}": (row["ventes_count"], cents(row["revenue_total"]))
+        for row in witness.hourly_sales
+        if row["heure"].date() == day
+    }
+
+
+def cents(amount: Any) -> int:
+    return int(Decimal(str(amount)) * 100)
+
+
+def rows_by(rows: list[dict[str, Any]], *keys: str) -> dict[tuple[Any, ...], dict[str, Any]]:
+    money = ("revenue_total", "chiffre_affaires", "panier_moyen")
+
+    def plain(name: str, value: Any) -> Any:
+        return cents(value) if name in money else float(value) if name == "quantite_moyenne" else value
+
+    return {tuple(row[key] for key in keys): {name: plain(name, row[name]) for name in row} for row in rows}
+
+
+def assert_topics_are(pipeline: Pipeline, witness: Oracle) -> None:
+    """The last value of each key of a ``vues-`` topic is the table's row; the dead letters are the rejected bytes."""
+    values = last_values(read_topic(pipeline.settings, "vues-hourly_sales"))
+    published = [json.loads(value, parse_float=Decimal) for value in values.values()]
+    assert {row["heure"]: (row["ventes_count"], cents(row["revenue_total"])) for row in published} == {
+        f"{row['heure']:%Y-%m-%dT%H:%M:%SZ}": (row["ventes_count"], cents(row["revenue_total"]))
+        for row in witness.hourly_sales
+    }
+    letters = {}
+    for letter in read_topic(pipeline.settings, f"{pipeline.settings.topic}-rejets"):
+        headers = {name: value.decode() for name, value in letter.headers()}
+        assert letter.key().decode() == f"{headers['topic_id']}/{headers['partition']}/{headers['offset']}"
+        payload = None if headers.get("tombstone") else letter.value()
+        letters[int(headers["partition"]), int(headers["offset"])] = (headers["motif"], payload or payload)
+    assert letters == {
+        (message.partition, message.offset): (outcome.motif, message.payload)
+        for message, outcome, _ in witness.outcomes
+        if outcome.motif
+    }
