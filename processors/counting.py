@@ -145,7 +145,8 @@ class Counter:
             self._connection.register(source.value, table)
         for view in VIEWS:
             keys = [f"{dimension.sql} AS {dimension.name}" for dimension in view.key]
-            start = f"epoch_ms(date_trunc('{_TRUNC[view.window.column]}', {view.clock}))"
+            duration_ms = view.window.duration_ms
+            start = f"epoch_ms({view.clock}) // {duration_ms} * {duration_ms}"
             sums = [f"{measure.sql}::HUGEINT AS {measure.name}" for measure in view.measures]
             query = (
                 f"SELECT {', '.join([*keys, start, *sums])} FROM {view.source.value} GROUP BY {_places(len(keys) + 1)}"
@@ -153,9 +154,6 @@ class Counter:
             width = len(keys)
             for row in self._connection.execute(query).fetchall():
                 yield view, row[:width], row[width], list(row[width + 1 :])
-
-
-_TRUNC = {"heure": "hour", "jour": "day"}
 
 
 def _places(count: int) -> str:

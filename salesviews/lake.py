@@ -28,12 +28,14 @@ class Table:
 
     :param name: its path under the lake
     :param partition_by: partition columns, all in the schema
+    :param distinct: columns whose values hardly repeat: a dictionary of them would cost time and save nothing
     """
 
     name: str
     schema: pa.Schema
     partition_by: tuple[str, ...]
     doc: str
+    distinct: tuple[str, ...] = ()
 
 
 BRONZE = Table(
@@ -55,6 +57,7 @@ BRONZE = Table(
     ),
     ("jour",),
     "every raw message, exactly as received; append-only",
+    distinct=("payload", "vente_id", "timestamp", "offset"),
 )
 
 CLEAN = Table(
@@ -73,6 +76,7 @@ CLEAN = Table(
     ),
     ("annee", "mois"),
     "every sale that counts, with its Bronze position and its place in the total order; append-only",
+    distinct=("vente_id", "timestamp", "offset", "sequence"),
 )
 
 REJECTED = Table(
