@@ -65,4 +65,7 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
 	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --requirement requirements.lock; \
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .; \
+	if ! $(BIN)/salesviews broker --download; then \
+		echo 'The demo and the tests need this Kafka; the rest of .venv is ready.' >&2; \
+	fi; \
 	touch $(READY)

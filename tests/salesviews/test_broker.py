@@ -145,12 +145,16 @@ def test_a_broker_that_cannot_start_shows_its_log(tmp_path: Path, start_process:
     assert "77" in (settings.kafka_folder / "broker.log").read_text()
 
 
-def test_an_unreachable_registry_says_what_is_needed(tmp_path: Path, start_process: Callable) -> None:
+@pytest.mark.parametrize("arguments", [(), ("--download",)])
+def test_an_unreachable_registry_says_what_is_needed(
+    tmp_path: Path, start_process: Callable, arguments: tuple[str, ...]
+) -> None:
     """Nothing cached and no network: what is missing, where it was looked for, and that another Kafka can be named."""
     settings = embedded(tmp_path / "home")
     nowhere = f"http://127.0.0.1:{ports.free()}"
     program = start_process(
         "broker",
+        *arguments,
         settings=settings,
         environment={
             "JGO_CACHE_DIR": str(tmp_path / "jgo"),
