@@ -1,6 +1,6 @@
 """The command line: one command a process of the pipeline, and those that operate all of them.
 
-It alone knows every package; what a command runs is imported when it runs.
+It alone knows every package; what a command runs is imported when it runs, after logging is set up.
 """
 
 import json
@@ -160,9 +160,10 @@ def ingest() -> None:
 
     Several share the partitions of the topic. It stops on SIGTERM, with what it read committed.
     """
+    settings = _settings()
     from processors import ingest
 
-    ingest.run(_settings())
+    ingest.run(settings)
 
 
 @commands.command(settings=("HOME", "LAKE", *_CLIENT, "SNAPSHOT_INTERVAL_S", "DEDUP_DAYS", "INSTANCE"))
@@ -171,9 +172,10 @@ def views() -> None:
 
     One works; a second one stands by. It stops on SIGTERM, with a last snapshot.
     """
+    settings = _settings()
     from processors import views
 
-    views.run(_settings())
+    views.run(settings)
 
 
 @commands.command(settings=("HOME", "LAKE", "HOST", "PORT", *_CLIENT))
