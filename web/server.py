@@ -19,6 +19,8 @@ from web.snapshot import SnapshotStore
 logger = logging.getLogger(__name__)
 
 THREADS = 8
+LARGEST_IN_MEMORY_BYTES = 64 * 1024 * 1024
+SEND_BYTES = 256 * 1024
 
 
 def run(settings: Settings) -> None:
@@ -40,7 +42,13 @@ def run(settings: Settings) -> None:
     store = SnapshotStore(Lake(settings.lake), now)
     pipeline = PipelineWatch(KafkaObserver(settings), now)
     server = waitress.create_server(
-        create_app(store, pipeline, now), sockets=[listener], threads=THREADS, ident="salesviews"
+        create_app(store, pipeline, now),
+        sockets=[listener],
+        threads=THREADS,
+        ident="salesviews",
+        # Large answers stay in memory, where waitress would write those over 1 MB to a file, and leave in large pieces.
+        outbuf_overflow=LARGEST_IN_MEMORY_BYTES,
+        send_bytes=SEND_BYTES,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)

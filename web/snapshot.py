@@ -91,8 +91,10 @@ class Snapshot:
 
         :param order: of the rows, by names of the query's columns
         """
-        rows = self.query(f"SELECT to_json(line)::VARCHAR FROM ({sql}) AS line ORDER BY {order}", parameters)
-        return f"[{','.join(text for (text,) in rows)}]"
+        sql = f"SELECT to_json(line)::VARCHAR AS text FROM ({sql}) AS line ORDER BY {order}"
+        # As a column: half the time of making a tuple of each of 50,000 rows.
+        texts = self._cursor.execute(sql, list(parameters)).fetchnumpy()["text"]
+        return f"[{','.join(texts)}]"
 
 
 class SnapshotStore:

@@ -72,13 +72,13 @@ function layOut() {
   grid.replaceChildren();
   labels.replaceChildren();
   const right = width() - MARGIN.right;
-  for (const value of values) {
+  const isEmpty = points.every((point) => point.sales === 0);
+  // A flat line of zeros has no scale.
+  for (const value of isEmpty ? [0] : values) {
     draw("line", { x1: MARGIN.left, x2: right, y1: y(value, top), y2: y(value, top) }, grid);
-    // A flat line of zeros has no scale.
-    if (value === 0 || points.some((point) => point.revenue > 0)) {
-      draw("text", { x: MARGIN.left - 10, y: y(value, top) + 4, class: "value" }, labels).textContent = shortEuros(value);
-    }
+    draw("text", { x: MARGIN.left - 10, y: y(value, top) + 4, class: "value" }, labels).textContent = shortEuros(value);
   }
+  if (isEmpty) draw("text", { x: (MARGIN.left + right) / 2, y: HEIGHT / 2, class: "none" }, labels).textContent = "No sales in these hours.";
   const every = width() < NARROW ? 6 : 3;
   points.forEach((point, index) => {
     const hours = point.at.getUTCHours();
