@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from processors.columnar import ColumnarApplication, MessageBatch, Outgoing, OutgoingSerializer, Shared
-from salesviews import classification, event, lake, topics, typed
+from salesviews import event, lake, topics, typed
+from salesviews.classification import Classifier
 from salesviews.errors import FencedError
 from salesviews.settings import Settings
 from salesviews.typed import Interval, SourcePartition
@@ -41,6 +41,7 @@ TYPED_MESSAGE_BYTES = 2 * 1024 * 1024
 TYPED_KEY = b"ventes"
 
 _UTC_US = pa.timestamp("us", tz="UTC")
+_LATEST_MS = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp() * 1000)
 _HEADERS = lake.BRONZE.schema.field("headers").type
 _PARSED = [*event.FIELD_NAMES, "motif", "montant_arrondi", "jour"]
 
@@ -81,27 +82,27 @@ def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
     return dict(zip(table.column_names, table.columns, strict=True))
 
 
+_RAW = pa.schema([("offset", pa.int64()), ("payload", pa.binary()), ("kafka_timestamp", _UTC_US)])
+
+
 class Parser:
     """Classifies and types a batch of messages in one DuckDB query."""
 
     def __init__(self) -> None:
-        self._connection = duckdb.connect(config={"threads": 1})
-        classification.prepare(self._connection)
-        self._query = classification.sql("messages", passthrough=("offset",))
+        self._classify = Classifier(_RAW, passthrough=("offset",))
 
     def parse(self, interval: Interval, batch: MessageBatch) -> ParsedBatch:
         messages = raw_table(batch)
-        self._connection.register("messages", messages.select(["offset", "payload", "kafka_timestamp"]))
-        parsed = self._connection.sql(self._query).to_arrow_table()
+        parsed = self._classify(messages)
         if not parsed.column("offset").equals(messages.column("offset")):
             raise AssertionError(f"parsing changed the order of {interval}")
         return ParsedBatch(interval, messages, _as_utc(parsed.select(_PARSED)))
 
 
 def raw_table(batch: MessageBatch) -> pa.Table:
-    """The raw columns of a batch, exactly as received. A message without a Kafka timestamp gets 1970."""
+    """The raw columns of a batch, exactly as received; a Kafka timestamp outside of 1970 to 9999 becomes the nearest."""
     headers = batch.headers()
-    milliseconds = np.maximum(batch.timestamps_ms(), 0)
+    milliseconds = np.clip(batch.timestamps_ms(), 0, _LATEST_MS)
     return pa.table(
         {
             "offset": batch.offsets(),

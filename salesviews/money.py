@@ -5,21 +5,12 @@ otherwise. Cents are exact through every sum. A mean is the one place that round
 (SQL's rule).
 """
 
-from decimal import ROUND_HALF_UP, Decimal
-
 import pyarrow as pa
 
 DECIMAL_SQL = "DECIMAL(18,2)"
 DECIMAL_ARROW = pa.decimal128(18, 2)
 SUM_ARROW = pa.decimal128(38, 2)
 CENTS_A_UNIT = 100
-
-_CENT = Decimal("0.01")
-
-
-def cents_of(amount: Decimal) -> int:
-    """The cents of a decimal amount, rounded half away from zero."""
-    return int((amount / _CENT).quantize(Decimal(1), rounding=ROUND_HALF_UP))
 
 
 def text_of(amount_cents: int) -> str:
