@@ -8,10 +8,11 @@ This is the one file that uses private names of Quix Streams. The version is pin
 method that is overridden here changes.
 """
 
-import itertools
+import operator
+from collections.abc import Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -24,6 +25,8 @@ from quixstreams.models import SerializationContext, Serializer
 
 from salesviews import topics
 from salesviews.settings import Settings
+
+Int64s: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
 _SESSION_TIMEOUT_MS = 10_000
 _FETCH_BYTES = 16 * 1024 * 1024
@@ -52,20 +55,10 @@ def _shared(identity: int) -> Shared:
 
 
 @dataclass(frozen=True, eq=False)
-class MessageBatch(Shared):
-    """Consecutive messages of one partition, in order; never empty. Columns are read without a statement a message."""
+class Poll:
+    """The messages of a poll, partition by partition, each in order. Columns are read without a statement a message."""
 
-    topic: str
-    partition: int
-    messages: list[Message]
-
-    @property
-    def first_offset(self) -> int:
-        return int(self.messages[0].offset())
-
-    @property
-    def last_offset(self) -> int:
-        return int(self.messages[-1].offset())
+    messages: Sequence[Message]
 
     def values(self) -> list[bytes | None]:
         return list(map(Message.value, self.messages))
@@ -76,14 +69,38 @@ class MessageBatch(Shared):
     def headers(self) -> list[list[tuple[str, bytes | None]] | None]:
         return list(map(Message.headers, self.messages))
 
-    def offsets(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def offsets(self) -> Int64s:
         return np.fromiter(map(Message.offset, self.messages), np.int64, len(self.messages))
 
-    def timestamps_ms(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def timestamps_ms(self) -> Int64s:
         """Kafka's timestamps in milliseconds; -1 where a message has none."""
-        pairs: Any = np.fromiter(map(Message.timestamp, self.messages), np.dtype((np.int64, 2)), len(self.messages))
-        milliseconds: np.ndarray[Any, np.dtype[np.int64]] = pairs[:, 1]
-        return milliseconds
+        stamps = map(_MILLISECONDS, map(Message.timestamp, self.messages))
+        return np.fromiter(stamps, np.int64, len(self.messages))
+
+
+_MILLISECONDS = operator.itemgetter(1)
+
+
+@dataclass(frozen=True, eq=False)
+class MessageBatch(Shared):
+    """The messages of one partition in a poll; never empty. They are ``poll.messages[rows]``."""
+
+    poll: Poll
+    rows: slice
+    topic: str
+    partition: int
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        return self.poll.messages[self.rows]
+
+    @property
+    def first_offset(self) -> int:
+        return int(self.poll.messages[self.rows.start].offset())
+
+    @property
+    def last_offset(self) -> int:
+        return int(self.poll.messages[self.rows.stop - 1].offset())
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,16 +119,18 @@ class OutgoingSerializer(Serializer):
         return value.value
 
 
-def split(messages: list[Message]) -> list[MessageBatch]:
-    """The messages of a poll as one batch a partition, each in order."""
-    partitions = np.fromiter(map(Message.partition, messages), np.int32, len(messages))
+def split(messages: Sequence[Message]) -> list[MessageBatch]:
+    """The messages of a poll, of one topic, as one batch a partition."""
     topic = messages[0].topic()
-    present = np.unique(partitions)
-    if len(present) == 1:
-        return [MessageBatch(topic, int(present[0]), messages)]
+    partitions = np.fromiter(map(Message.partition, messages), np.int32, len(messages))
+    present, counts = np.unique(partitions, return_counts=True)
+    if len(present) > 1:
+        messages = operator.itemgetter(*np.argsort(partitions, kind="stable").tolist())(messages)
+    poll = Poll(messages)
+    ends = np.cumsum(counts)
     return [
-        MessageBatch(topic, int(partition), list(itertools.compress(messages, (partitions == partition).tolist())))
-        for partition in present
+        MessageBatch(poll, slice(int(end - count), int(end)), topic, int(partition))
+        for partition, count, end in zip(present, counts, ends, strict=True)
     ]
 
 
@@ -200,7 +219,7 @@ class ColumnarApplication(Application):
             return
 
         for batch in split(messages):
-            last = batch.messages[-1]
+            last = batch.poll.messages[batch.rows.stop - 1]
             context = copy_context()
             context.run(
                 set_message_context,
@@ -208,7 +227,7 @@ class ColumnarApplication(Application):
                     topic=batch.topic,
                     partition=batch.partition,
                     offset=batch.last_offset,
-                    size=len(batch.messages),
+                    size=batch.rows.stop - batch.rows.start,
                     leader_epoch=last.leader_epoch(),
                 ),
             )

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from processors.columnar import ColumnarApplication, MessageBatch, Outgoing, OutgoingSerializer, Shared
+from processors.columnar import ColumnarApplication, MessageBatch, Outgoing, OutgoingSerializer, Poll, Shared
 from salesviews import event, lake, topics, typed
 from salesviews.classification import Classifier
 from salesviews.errors import FencedError
@@ -34,7 +34,7 @@ from sinks.bronze import BronzeBatch, BronzeSink
 
 _log = logging.getLogger(__name__)
 
-BATCH_MESSAGES = 40_000
+BATCH_MESSAGES = 20_000
 BATCH_TIMEOUT_S = 0.2
 COMMIT_BATCHES = 64
 TYPED_MESSAGE_BYTES = 2 * 1024 * 1024
@@ -86,29 +86,38 @@ _RAW = pa.schema([("offset", pa.int64()), ("payload", pa.binary()), ("kafka_time
 
 
 class Parser:
-    """Classifies and types a batch of messages in one DuckDB query."""
+    """Classifies and types the messages of a poll in one DuckDB query, of which each batch then takes its rows."""
 
     def __init__(self) -> None:
         self._classify = Classifier(_RAW, passthrough=("offset",))
+        self._poll: Poll | None = None
+        self._messages: pa.Table
+        self._parsed: pa.Table
 
     def parse(self, interval: Interval, batch: MessageBatch) -> ParsedBatch:
-        messages = raw_table(batch)
+        if batch.poll is not self._poll:
+            self._read(batch.poll)
+        start, count = batch.rows.start, batch.rows.stop - batch.rows.start
+        return ParsedBatch(interval, self._messages.slice(start, count), self._parsed.slice(start, count))
+
+    def _read(self, poll: Poll) -> None:
+        messages = raw_table(poll)
         parsed = self._classify(messages)
         if not parsed.column("offset").equals(messages.column("offset")):
-            raise AssertionError(f"parsing changed the order of {interval}")
-        return ParsedBatch(interval, messages, _as_utc(parsed.select(_PARSED)))
+            raise AssertionError("parsing changed the order of the messages")
+        self._poll, self._messages, self._parsed = poll, messages, _as_utc(parsed.select(_PARSED))
 
 
-def raw_table(batch: MessageBatch) -> pa.Table:
-    """The raw columns of a batch, exactly as received; a Kafka timestamp outside of 1970 to 9999 becomes the nearest."""
-    headers = batch.headers()
-    milliseconds = np.clip(batch.timestamps_ms(), 0, _LATEST_MS)
+def raw_table(poll: Poll) -> pa.Table:
+    """The raw columns, as received; a Kafka timestamp outside of 1970 to 9999 becomes the nearest."""
+    headers = poll.headers()
+    milliseconds = np.clip(poll.timestamps_ms(), 0, _LATEST_MS)
     return pa.table(
         {
-            "offset": batch.offsets(),
+            "offset": poll.offsets(),
             "kafka_timestamp": pa.array(milliseconds * 1000, pa.int64()).cast(_UTC_US),
-            "payload": pa.array(batch.values(), pa.binary()),
-            "key": pa.array(batch.keys(), pa.binary()),
+            "payload": pa.array(poll.values(), pa.binary()),
+            "key": pa.array(poll.keys(), pa.binary()),
             "headers": _header_array(headers) if any(headers) else pa.nulls(len(headers), _HEADERS),
         }
     )

@@ -95,7 +95,7 @@ class Taking:
     def take(self, batch: MessageBatch, state: State[Any, Any]) -> CountedTake:
         positions = Positions.from_state(state.get("positions"))
         batches = [
-            _typed_batch(offset, message) for offset, message in zip(batch.offsets(), batch.messages, strict=True)
+            _typed_batch(offset, message) for offset, message in zip(batch.poll.offsets(), batch.messages, strict=True)
         ]
         counter = self._counter_for(batches[0], positions)
         counted = counter.count(batches, positions)

@@ -59,9 +59,10 @@ def test_a_poll_is_split_by_partition_in_order(
     assert sorted(batch.partition for batch in batches) == [0, 1, 2]
     for batch in batches:
         expected = [str(number).encode() for number in range(MESSAGES) if number % 3 == batch.partition]
-        assert batch.values() == expected
-        assert batch.keys() == [None] * len(expected)
-        assert batch.headers() == [[("n", value)] for value in expected]
-        assert batch.offsets().tolist() == list(range(len(expected)))
-        assert (batch.timestamps_ms() > 0).all()
+        rows = batch.rows
+        assert batch.poll.values()[rows] == [message.value() for message in batch.messages] == expected
+        assert batch.poll.keys()[rows] == [None] * len(expected)
+        assert batch.poll.headers()[rows] == [[("n", value)] for value in expected]
+        assert batch.poll.offsets()[rows].tolist() == list(range(len(expected)))
+        assert (batch.poll.timestamps_ms() > 0).all()
         assert (batch.first_offset, batch.last_offset) == (0, len(expected) - 1)
