@@ -8,6 +8,7 @@ This is the one file that uses private names of Quix Streams. The version is pin
 method that is overridden here changes.
 """
 
+import gc
 import operator
 from collections.abc import Sequence
 from contextvars import copy_context
@@ -28,6 +29,7 @@ from salesviews.settings import Settings
 
 Int64s: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
+_COLLECT_AFTER_OBJECTS = 200_000
 _SESSION_TIMEOUT_MS = 10_000
 _FETCH_BYTES = 16 * 1024 * 1024
 
@@ -187,7 +189,13 @@ class ColumnarApplication(Application):
         self._batch_timeout_s = batch_timeout_s
 
     def run(self, *arguments: Any, **options: Any) -> list[dict[str, Any]]:
-        """Run as ``Application`` does, with changelog topics that take keys as large as a raw message may be."""
+        """Run as ``Application`` does, with changelog topics that take keys as large as a raw message may be.
+
+        A poll makes tens of thousands of objects at once, none in a cycle: with Python's usual thresholds the garbage
+        collector would look at all of them several times, for a tenth of the CPU time.
+        """
+        gc.freeze()
+        gc.set_threshold(_COLLECT_AFTER_OBJECTS)
         for changelog in self._topic_manager.changelog_topics_list:
             if changelog.create_config:
                 changelog.create_config.extra_config["max.message.bytes"] = str(topics.LARGEST_MESSAGE_BYTES)
