@@ -38,7 +38,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/pipeline.py
 
 lock: $(READY)
-	$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header \
+	$(BIN)/uv pip compile --system-certs --quiet --universal --upgrade --generate-hashes --no-header \
 		--extra broker --extra dev --output-file requirements.lock pyproject.toml
 
 $(READY): requirements.lock pyproject.toml
@@ -63,8 +63,8 @@ $(READY): requirements.lock pyproject.toml
 		"$$found" -m venv --clear .venv; \
 	fi; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
-	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --requirement requirements.lock; \
-	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .; \
+	$(BIN)/uv pip install --system-certs --python $(BIN)/python --require-hashes --requirement requirements.lock; \
+	$(BIN)/uv pip install --system-certs --python $(BIN)/python --no-deps --no-build-isolation --editable .; \
 	if ! $(BIN)/salesviews broker --download; then \
 		echo 'The demo and the tests need this Kafka; the rest of .venv is ready.' >&2; \
 	fi; \
