@@ -47,12 +47,12 @@ class Pipeline:
     def __init__(self, settings: Settings, start_process: Callable[..., Any]) -> None:
         self.settings = settings
         self.lake = lake.Lake(settings.lake)
-        self._start_process = start_process
+        self.start_process = start_process
         self.programs: dict[str, Any] = {}
 
     def start(self, name: str) -> None:
         command = name.partition("-")[0]
-        self.programs[name] = self._start_process(command, settings=replace(self.settings, instance=name))
+        self.programs[name] = self.start_process(command, settings=replace(self.settings, instance=name))
 
     def kill_and_restart(self, name: str) -> None:
         """SIGKILL, then a new process of the same name, as the supervisor does."""
