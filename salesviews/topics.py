@@ -16,6 +16,7 @@ from salesviews.settings import Settings
 LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
 """What a message of ``ventes-typees`` may have at most; ingest splits far below it, one raw message is never split."""
 
+_QUIET = {"log_level": 4}  # librdkafka tells of each client's normal end
 _FOREVER = "-1"
 _BROKER_CLOCK = {"message.timestamp.type": "LogAppendTime"}  # a broker refuses event times more than an hour ahead
 _WEEK_MS = str(7 * 24 * 3600 * 1000)
@@ -81,7 +82,7 @@ def create(settings: Settings, timeout_s: float = 30.0) -> None:
 
     :raises BrokerError: if the broker does not answer, or refuses
     """
-    admin = AdminClient(settings.kafka_config)
+    admin = AdminClient({**settings.kafka_config, **_QUIET})
     try:
         existing = admin.list_topics(timeout=timeout_s).topics
         missing = [topic for topic in all_topics(settings) if topic.name not in existing]
@@ -111,7 +112,7 @@ def topic_id(settings: Settings, topic: str, timeout_s: float = 30.0) -> str:
     """
     from confluent_kafka import TopicCollection
 
-    admin = AdminClient(settings.kafka_config)
+    admin = AdminClient({**settings.kafka_config, **_QUIET})
     try:
         described = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_s)[topic].result()
     except KafkaException as error:

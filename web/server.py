@@ -55,7 +55,7 @@ def run(settings: Settings) -> None:
     # 2
     store.start()
     pipeline.start()
-    print(f"Dashboard: {settings.url}/", flush=True)
+    print(f"Listening on {settings.url}", flush=True)
     # 3
     try:
         server.run()
