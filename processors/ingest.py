@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 BATCH_MESSAGES = 20_000
 BATCH_TIMEOUT_S = 0.2
-COMMIT_BATCHES = 64
+COMMIT_BATCHES = 32
 TYPED_MESSAGE_BYTES = 2 * 1024 * 1024
 TYPED_KEY = b"ventes"
 

@@ -19,8 +19,8 @@ from salesviews.supervisor import Part
 
 DEMO_HOME = "./data/demo"
 DEMO_MARKER = ".salesviews-demo"
-DEMO_HISTORY_SALES = 20_000
-DEMO_HISTORY_DAYS = 30
+DEMO_HISTORY_SALES = 200_000
+DEMO_HISTORY_DAYS = 7
 
 _LOCK = "lock"
 
