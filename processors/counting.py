@@ -16,13 +16,10 @@ from processors.clients import GROUP, NewClients
 from processors.dedup import DedupIndex, Verdict
 from processors.positions import Positions, pack, unpack
 from processors.tiers import Int64s, Mask
-from salesviews import event, files, lake
+from salesviews import event, files, lake, typed
 from salesviews.lake import Lake
 from salesviews.typed import Interval
 from salesviews.views import VIEWS, Source, View
-
-_ROW_BITS = 20
-"""A place in the total order is the typed batch's Kafka offset and the row in it; batches are far below 2^20 rows."""
 
 _DAY_US = 86_400_000_000
 _DAYS = np.array(["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"])
@@ -41,11 +38,11 @@ class TypedBatch:
 
     @property
     def first_sequence(self) -> int:
-        return self.offset << _ROW_BITS
+        return self.offset << typed.ROW_BITS
 
     @property
     def last_sequence(self) -> int:
-        return ((self.offset + 1) << _ROW_BITS) - 1
+        return ((self.offset + 1) << typed.ROW_BITS) - 1
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,12 @@ class LakeError(SalesviewsError):
     """A Delta table is missing, damaged, or not what its declaration says."""
 
 
+class AuditError(SalesviewsError):
+    """The audit could not be made; it says nothing about the figures."""
+
+    exit_status = 2
+
+
 class FencedError(SalesviewsError):
     """Another process wrote what this one owns; this one must stop and start again from what is committed."""
 

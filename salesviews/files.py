@@ -7,7 +7,7 @@ would take characters of a folder's name for a pattern, and ``name=value`` folde
 
 import functools
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,11 +96,32 @@ def rows(lake: Lake, of: Listing, partitions: Iterable[Partition]) -> pa.Table:
                     piece = piece.append_column(name, column)
                 pieces.append(piece.select(schema.names).cast(schema))
             except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-                raise LakeError(
-                    f"{file}, a file of version {of.version} of {of.table.name}, cannot be read: {error}. "
-                    "Restore the file; if it is lost, Silver can be computed again from Bronze."
-                ) from error
+                raise _unreadable(file, of, error) from error
     return pa.concat_tables(pieces)
+
+
+def batches(lake: Lake, of: Listing, columns: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """All rows of a version in small batches, file by file, with the declared types: memory stays bounded.
+
+    :raises LakeError: while it is read, naming the file that is missing, damaged, or not what the table declares
+    """
+    schema = pa.schema([of.table.schema.field(name) for name in columns])
+    stored = [name for name in columns if name not in of.table.partition_by]
+    for partition, paths in sorted(of.files.items()):
+        values = dict(zip(of.table.partition_by, partition, strict=True))
+        for path in sorted(paths):
+            file = Path(lake.uri(of.table)) / path
+            try:
+                with pq.ParquetFile(file, pre_buffer=False) as opened:
+                    for batch in opened.iter_batches(batch_rows, columns=stored, use_threads=False):
+                        piece = {name: batch.column(name) for name in stored} | {
+                            name: pa.repeat(pa.scalar(values[name], schema.field(name).type), batch.num_rows)
+                            for name in columns
+                            if name in values
+                        }
+                        yield pa.record_batch([piece[name].cast(schema.field(name).type) for name in columns], schema)
+            except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+                raise _unreadable(file, of, error) from error
 
 
 def dataset(lake: Lake, of: Listing) -> ds.Dataset:
@@ -112,6 +133,13 @@ def dataset(lake: Lake, of: Listing) -> ds.Dataset:
         for path in sorted(paths)
     ]
     return ds.FileSystemDataset(fragments, of.table.schema, parquet, file_system)
+
+
+def _unreadable(file: Path, of: Listing, error: Exception) -> LakeError:
+    return LakeError(
+        f"{file}, a file of version {of.version} of {of.table.name}, cannot be read: {error}. "
+        "Restore the file; if it is lost, Silver can be computed again from Bronze."
+    )
 
 
 def _guarantee(table: Table, partition: Partition) -> pc.Expression:

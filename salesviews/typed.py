@@ -25,6 +25,9 @@ SCHEMA = pa.schema(
 
 HEADER = "intervalle"
 
+ROW_BITS = 20
+"""A place in the total order is the typed batch's Kafka offset and, in so many bits, the row in it."""
+
 
 @dataclass(frozen=True, order=True)
 class SourcePartition:

@@ -1,0 +1,103 @@
+"""A lake as the pipeline writes it, without a broker: the real parser, counter and sinks, fed from lists of payloads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from processors.columnar import MessageBatch, Poll
+from processors.counting import Counter, TypedBatch
+from processors.ingest import ParsedBatch, Parser
+from processors.positions import Positions
+from salesviews.lake import Lake
+from salesviews.typed import Interval, SourcePartition
+from sinks.bronze import BronzeSink
+from sinks.contents import Change
+from sinks.silver import SilverSink, Take, ViewChange
+
+TOPIC = "ventes"
+TOPIC_ID = "topic-1"
+START = datetime(2026, 2, 27, 12, tzinfo=UTC)
+DEDUP_DAYS = 30
+
+
+@dataclass(frozen=True, eq=False)
+class MadePoll(Poll):
+    """A poll of messages that no Kafka sent: offsets from the first one on, one Kafka time for all."""
+
+    payloads: Sequence[bytes | None] = ()
+    first_offset: int = 0
+    sent_at: datetime = START
+
+    def values(self) -> list[bytes | None]:
+        return list(self.payloads)
+
+    def keys(self) -> list[bytes | None]:
+        return [None] * len(self.payloads)
+
+    def headers(self) -> list[Any]:
+        return [None] * len(self.payloads)
+
+    def offsets(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return np.arange(self.first_offset, self.first_offset + len(self.payloads), dtype=np.int64)
+
+    def timestamps_ms(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return np.full(len(self.payloads), int(self.sent_at.timestamp() * 1000), np.int64)
+
+
+class LakeMaker:
+    """Ingest and views in one process, a batch at a time: ``send`` batches, then ``checkpoint``."""
+
+    def __init__(self, target: Lake) -> None:
+        self.lake = target
+        self._parser = Parser()
+        self._bronze = BronzeSink(target)
+        self._silver = SilverSink(target, lambda: START)
+        for sink in (self._bronze, self._silver):
+            sink.start()
+        self._positions = Positions()
+        self._counter = Counter(target, DEDUP_DAYS, 0, self._positions)
+        self._ends: dict[int, int] = {}
+        self._batches = 0
+        self._sums: dict[tuple[str, tuple[Any, ...], int], list[int]] = {}
+
+    def send(
+        self,
+        partition: int,
+        payloads: Sequence[bytes | None],
+        sent_at: datetime = START,
+        skipped: int = 0,
+        lost: int = 0,
+    ) -> None:
+        """A batch of one partition.
+
+        :param skipped: positions before it that hold no message
+        :param lost: how many of them Kafka deleted
+        """
+        start = self._ends.get(partition, 0)
+        first = start + skipped
+        end = self._ends[partition] = first + len(payloads)
+        interval = Interval(SourcePartition(TOPIC_ID, partition, TOPIC), start, end, lost, end)
+        poll = MadePoll((), payloads, first, sent_at)
+        parsed: ParsedBatch = self._parser.parse(
+            interval, MessageBatch(poll, slice(0, len(payloads)), TOPIC, partition)
+        )
+        self._bronze.add(parsed.bronze(sent_at + timedelta(seconds=1)))
+        batch = TypedBatch(self._batches, interval, parsed.typed)
+        self._batches += 1
+        counted = self._counter.count([batch], self._positions)
+        positions: Mapping[SourcePartition, int] = {mark.source: mark.end for mark in self._positions.marks}
+        self._silver.add(Take(counted.clean, counted.rejected, batch.last_sequence, positions, True))
+        for view, key, start_ms, gained in counted.rows:
+            place = (view.name, key, start_ms)
+            total = self._sums[place] = [
+                a + b for a, b in zip(self._sums.get(place, [0] * len(gained)), gained, strict=True)
+            ]
+            self._silver.add(ViewChange(view, Change(key, start_ms, total)))
+
+    def checkpoint(self) -> None:
+        """Bronze, then a snapshot."""
+        self._bronze.flush()
+        self._silver.flush()
