@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -120,9 +121,8 @@ class Comparison:
         )
         [(total,)] = connection.execute("SELECT coalesce(sum(differences), 0)::BIGINT FROM differing").fetchall()
         if total:
-            shown = connection.execute(f"SELECT * FROM differing ORDER BY ALL LIMIT {into.limit}")
-            names = [each[0] for each in shown.description]
-            rows = [dict(zip(names, row, strict=True)) for row in shown.fetchall()]
+            shown = connection.sql(f"SELECT * FROM differing ORDER BY ALL LIMIT {into.limit}")
+            rows = shown.to_arrow_table().to_pylist()
             into.add([difference for row in rows for difference in self._of_row(row, place)], total)
         [(count_found,)] = connection.execute(f"SELECT count(*) FROM {found}").fetchall()
         return int(count_found)
@@ -150,4 +150,6 @@ class Comparison:
     def _shown(self, column: str, value: Any) -> Any:
         if column in self.money and value is not None:
             return money.text_of(int(value))
+        if isinstance(value, Decimal) and value.as_tuple().exponent == 0:
+            return int(value)
         return value

@@ -240,7 +240,7 @@ class Recount:
             GROUP BY year("timestamp"), month("timestamp"), client_id, {group};
             CREATE TABLE {views.Source.SALES} AS SELECT position, "timestamp", quantite,
                 produit_nom, categorie, pays, segment,
-                (montant * {money.CENTS_A_UNIT})::BIGINT AS montant_cents,
+                (montant::DECIMAL(38,2) * {money.CENTS_A_UNIT})::BIGINT AS montant_cents,
                 coalesce(nouveau_client, 0) AS nouveau_client
             FROM judged ANTI JOIN doubles USING (position) LEFT JOIN firsts USING (ordinal) WHERE motif IS NULL;
             DROP TABLE firsts;

@@ -1,4 +1,4 @@
-"""A lake as the pipeline writes it, without a broker: the real parser, counter and sinks, fed from lists of payloads."""
+"""A lake as the pipeline writes it, without a broker: the real parser, counter and sinks, fed with payloads."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

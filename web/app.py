@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from flask import Flask, Response
 
@@ -24,16 +25,22 @@ _HEADERS = {
 }
 
 
-def create_app(store: SnapshotStore, pipeline: PipelineWatch, clock: Callable[[], datetime]) -> Flask:
+def create_app(
+    store: SnapshotStore,
+    pipeline: PipelineWatch,
+    clock: Callable[[], datetime],
+    last_audit: Callable[[], dict[str, Any] | None],
+) -> Flask:
     """The application. It starts nothing: ``store`` and ``pipeline`` are started and closed by who made them.
 
     :param clock: now, in UTC
+    :param last_audit: the result of the last `salesviews audit`, None if there was none
     """
     app = Flask(__name__)
     answers = Answers(pipeline, clock)
     app.register_blueprint(sales.routes(store, answers, clock))
     app.register_blueprint(quality.routes(store, answers))
-    app.register_blueprint(operations.routes(store, pipeline, answers, clock))
+    app.register_blueprint(operations.routes(store, pipeline, answers, clock, last_audit))
     app.register_blueprint(page.routes())
     errors.register(app)
 

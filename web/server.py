@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import waitress
 
+from salesviews import audit_result
 from salesviews.errors import AddressError
 from salesviews.lake import Lake
 from salesviews.settings import Settings
@@ -42,7 +43,7 @@ def run(settings: Settings) -> None:
     store = SnapshotStore(Lake(settings.lake), now)
     pipeline = PipelineWatch(KafkaObserver(settings), now)
     server = waitress.create_server(
-        create_app(store, pipeline, now),
+        create_app(store, pipeline, now, lambda: audit_result.last(settings.home)),
         sockets=[listener],
         threads=THREADS,
         ident="salesviews",

@@ -138,6 +138,15 @@ def test_everything_is_what_the_witness_says(
     assert_bronze_is(pipeline, witness)
     assert_api_is(pipeline, witness, eventually)
     assert_topics_are(pipeline, witness)
+    assert_audit_holds(pipeline, total)
+
+
+def assert_audit_holds(pipeline: Pipeline, total: int) -> None:
+    """`salesviews audit` agrees while the pipeline is live, and `/api/status` shows that it did."""
+    audit = pipeline.start_process("audit", "--json", settings=pipeline.settings)
+    assert audit.popen.wait(120) == 0, audit.output
+    last = pipeline.get("/api/status")["data"]["audit"]
+    assert (last["holds"], last["messages"], last["differences"]) == (True, total, [])
 
 
 def assert_bronze_is(pipeline: Pipeline, witness: Oracle) -> None:

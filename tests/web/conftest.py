@@ -15,7 +15,7 @@ from deltalake import write_deltalake
 from flask import Flask
 from flask.testing import FlaskClient
 
-from salesviews import lake, views
+from salesviews import audit_result, lake, views
 from salesviews.lake import Lake, Table
 from salesviews.manifest import Manifest
 from salesviews.typed import SourcePartition
@@ -156,8 +156,13 @@ def pipeline(kafka: FakeKafka, clock: FakeClock) -> PipelineWatch:
 
 
 @pytest.fixture
-def app(store: SnapshotStore, pipeline: PipelineWatch, clock: FakeClock) -> Flask:
-    return create_app(store, pipeline, clock)
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def app(store: SnapshotStore, pipeline: PipelineWatch, clock: FakeClock, home: Path) -> Flask:
+    return create_app(store, pipeline, clock, lambda: audit_result.last(home))
 
 
 @pytest.fixture

@@ -19,7 +19,13 @@ from web.snapshot import NoSnapshotError, SnapshotStore
 _PACKAGES = ("confluent-kafka", "deltalake", "duckdb", "flask", "pyarrow", "quixstreams", "waitress")
 
 
-def routes(store: SnapshotStore, pipeline: PipelineWatch, answers: Answers, clock: Callable[[], datetime]) -> Blueprint:
+def routes(
+    store: SnapshotStore,
+    pipeline: PipelineWatch,
+    answers: Answers,
+    clock: Callable[[], datetime],
+    last_audit: Callable[[], dict[str, Any] | None],
+) -> Blueprint:
     operations = Blueprint("operations", __name__)
     started_at = clock()
     versions = {
@@ -49,6 +55,7 @@ def routes(store: SnapshotStore, pipeline: PipelineWatch, answers: Answers, cloc
             "processors": _processors(pipeline.latest),
             "kafka": _kafka(pipeline),
             "snapshot": _snapshot(store, manifest, rows),
+            "audit": last_audit(),
             "versions": versions,
         }
         return answers.of_value(data, manifest)

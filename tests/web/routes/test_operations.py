@@ -4,7 +4,7 @@ from typing import Any
 from flask.testing import FlaskClient
 
 import salesviews
-from salesviews import lake
+from salesviews import audit_result, lake
 from salesviews.errors import BrokerError
 
 
@@ -121,3 +121,11 @@ def test_status_names_a_file_that_cannot_be_read(client: FlaskClient, silver: An
         assert body["snapshot"]["id"] == first.id
     finally:
         store.close()
+
+
+def test_status_shows_the_last_audit(client: FlaskClient, home: Path) -> None:
+    """None before the first one; then the result as the audit left it, whatever came of it."""
+    assert client.get("/api/status").json["data"]["audit"] is None
+    home.mkdir()
+    (home / audit_result.FILE).write_text('{"holds": false, "differences_total": 3}', encoding="utf-8")
+    assert client.get("/api/status").json["data"]["audit"] == {"holds": False, "differences_total": 3}
