@@ -142,12 +142,8 @@ class Counter:
             self._connection.register(source.value, table)
         for view in VIEWS:
             keys = [f"{dimension.sql} AS {dimension.name}" for dimension in view.key]
-            duration_ms = view.window.duration_ms
-            start = f"epoch_ms({view.clock}) // {duration_ms} * {duration_ms}"
             sums = [f"{measure.sql}::HUGEINT AS {measure.name}" for measure in view.measures]
-            query = (
-                f"SELECT {', '.join([*keys, start, *sums])} FROM {view.source.value} GROUP BY {_places(len(keys) + 1)}"
-            )
+            query = f"SELECT {', '.join([*keys, view.start_ms_sql, *sums])} FROM {view.source.value} GROUP BY {_places(len(keys) + 1)}"
             width = len(keys)
             for row in self._connection.execute(query).fetchall():
                 yield view, row[:width], row[width], list(row[width + 1 :])

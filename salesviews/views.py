@@ -108,6 +108,14 @@ class View:
         return tuple(dimension.name for dimension in self.key)
 
     @property
+    def start_ms_sql(self) -> str:
+        """SQL for the start of a row's window, in milliseconds.
+
+        By microseconds: DuckDB rounds to milliseconds, and would put the last half of one into the next window.
+        """
+        return f"epoch_us({self.clock}) // {self.window.duration_ms * 1000} * {self.window.duration_ms}"
+
+    @property
     def measure_names(self) -> tuple[str, ...]:
         return tuple(measure.name for measure in self.measures)
 
