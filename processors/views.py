@@ -63,7 +63,7 @@ class Sums(BaseAggregator[list[int | str]]):
     def agg(self, old: list[int | str], new: dict[str, Any], timestamp: int) -> list[int | str]:  # noqa: ARG002 - of BaseAggregator
         gained: list[int] = new["sommes"]
         totals = map(add, map(int, old), gained) if old else gained
-        return [total if total <= _LARGEST else str(total) for total in totals]
+        return [total if abs(total) <= _LARGEST else str(total) for total in totals]
 
     def result(self, value: list[int | str]) -> list[int]:
         return list(map(int, value))
