@@ -143,7 +143,8 @@ class Counter:
         for view in VIEWS:
             keys = [f"{dimension.sql} AS {dimension.name}" for dimension in view.key]
             sums = [f"{measure.sql}::HUGEINT AS {measure.name}" for measure in view.measures]
-            query = f"SELECT {', '.join([*keys, view.start_ms_sql, *sums])} FROM {view.source.value} GROUP BY {_places(len(keys) + 1)}"
+            columns = ", ".join([*keys, view.start_ms_sql, *sums])
+            query = f"SELECT {columns} FROM {view.source.value} GROUP BY {_places(len(keys) + 1)}"
             width = len(keys)
             for row in self._connection.execute(query).fetchall():
                 yield view, row[:width], row[width], list(row[width + 1 :])

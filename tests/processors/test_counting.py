@@ -7,13 +7,17 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lakes import DEDUP_DAYS, START, TOPIC_ID, LakeMaker
+from lakes import DEDUP_DAYS, START, TOPIC_ID, LakeMaker, MadePoll
 from oracle import Message, Oracle
 from pipelines import comparable
 
-from processors.counting import Counter
+from processors.columnar import MessageBatch
+from processors.counting import Counter, TypedBatch
+from processors.ingest import Parser
+from processors.positions import Positions
 from salesviews import files, lake, manifest
 from salesviews.lake import Lake
+from salesviews.typed import Interval, SourcePartition
 
 
 def sale(vente_id: int, **fields: Any) -> bytes:
@@ -94,3 +98,23 @@ def test_the_horizon_is_counted_in_kafka_days(tmp_path: Path, days: int, counts:
     maker.checkpoint()
     clean = shown(maker.lake)["ventes_clean"]
     assert [row["vente_id"] for row in clean].count(1) == counts
+
+
+def test_a_repeated_or_overlapping_batch_adds_only_what_is_new(tmp_path: Path) -> None:
+    """Law: typed batches that ingest sent again, cut as it pleased, count no position twice."""
+    source = SourcePartition(TOPIC_ID, 0, "ventes")
+    target = Lake(str(tmp_path))
+    target.create(lake.CLEAN)
+    poll = MadePoll((), [sale(number) for number in range(6)], 0, START)
+    batch = MessageBatch(poll, slice(0, 6), "ventes", 0)
+    rows = Parser().parse(Interval(source, 0, 6, 0, 6), batch).typed
+
+    def typed_batch(offset: int, start: int, end: int) -> TypedBatch:
+        return TypedBatch(offset, Interval(source, start, end, 0, 6), rows.slice(start, end - start))
+
+    positions = Positions()
+    counter = Counter(target, DEDUP_DAYS, 0, positions)
+    counted = counter.count([typed_batch(0, 0, 4), typed_batch(1, 0, 4), typed_batch(2, 2, 6)], positions)
+    assert counted.clean.column("offset").to_pylist() == [0, 1, 2, 3, 4, 5]
+    assert counted.rejected.num_rows == 0
+    assert counter.count([typed_batch(3, 0, 6)], positions).rows == []
