@@ -387,7 +387,7 @@ def _derived() -> str:
 
 def _beyond_sample(options: Options) -> tuple[str, ...]:
     return (
-        f"the other {100 - (options.sample_pct or 0):g} % of the messages",
+        f"the messages outside of the sample (about {100 - (options.sample_pct or 0):g} %)",
         "which of several messages of one vente_id comes first",
         "conservation",
         *(table.name for table in lake.OVERWRITTEN),

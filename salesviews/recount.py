@@ -195,7 +195,7 @@ class Recount:
         self.connection.execute(
             f"""
             CREATE TABLE days AS SELECT batch, max(day) OVER (ORDER BY batch) AS day FROM (
-                SELECT sequence >> {typed.ROW_BITS} AS batch, max(epoch_ms(kafka_timestamp) // 86400000) AS day
+                SELECT sequence >> {typed.ROW_BITS} AS batch, max(epoch_us(kafka_timestamp) // 86400000000) AS day
                 FROM judged WHERE sequence IS NOT NULL GROUP BY ALL);
             CREATE TABLE contested AS SELECT j.vente_id, j.position, j.ordinal, d.day
             FROM (SELECT * FROM judged SEMI JOIN (
@@ -255,7 +255,6 @@ class Recount:
 
     def make_view(self, view: views.View) -> str:
         """A view's rows as a table, amounts in cents. Gives its name."""
-        width = view.window.duration_ms
         keys = [f"{dimension.sql} AS {name(dimension.name)}" for dimension in view.key]
         sums = [f"({measure.sql})::HUGEINT AS {name(measure.name)}" for measure in view.measures]
         start = "make_timestamp(start_ms * 1000)"
@@ -264,7 +263,7 @@ class Recount:
         self.connection.execute(
             f"CREATE TABLE {_recomputed(view)} AS SELECT * EXCLUDE (start_ms), {window} AS {view.window.column}, "
             f"year({start})::INTEGER AS annee, month({start})::INTEGER AS mois FROM ("
-            f"SELECT {', '.join([*keys, f'epoch_ms({name(view.clock)}) // {width} * {width} AS start_ms', *sums])}, "
+            f"SELECT {', '.join([*keys, f'{view.start_ms_sql} AS start_ms', *sums])}, "
             f"min(position) AS position FROM {view.source} GROUP BY {groups})"
         )
         return _recomputed(view)

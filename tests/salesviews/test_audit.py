@@ -33,6 +33,7 @@ EXTREME = [
     sale(9_002, montant="9999999999999999.99", quantite=2**63 - 1, produit_nom="cher"),
     sale(9_003, client_id=-(2**63), produit_nom="nul \x00 ici", pays=""),
     sale(9_004, montant=17.985, timestamp="2026-02-28T00:30:00+01:00"),
+    sale(9_005, timestamp="2026-02-27T09:59:59.999700"),
     None,
     b"\xff",
 ]
