@@ -28,12 +28,15 @@ def sale(vente_id: int, **fields: Any) -> bytes:
     return json.dumps({"vente_id": vente_id} | ordinary | fields).encode()
 
 
+ONLY_ONCE = 77
+"""The client of a sale that is sent once, and is the only one of its client."""
+
 EXTREME = [
     sale(9_001, montant="9999999999999999.99", quantite=2**63 - 1, produit_nom="cher"),
     sale(9_002, montant="9999999999999999.99", quantite=2**63 - 1, produit_nom="cher"),
     sale(9_003, client_id=-(2**63), produit_nom="nul \x00 ici", pays=""),
     sale(9_004, montant=17.985, timestamp="2026-02-28T00:30:00+01:00"),
-    sale(9_005, timestamp="2026-02-27T09:59:59.999700"),
+    sale(9_005, timestamp="2026-02-27T09:59:59.999700", client_id=ONLY_ONCE),
     None,
     b"\xff",
 ]
@@ -196,7 +199,7 @@ DAMAGES: dict[str, tuple[Table, Callable[[list[dict[str, Any]]], object], set[tu
     ),
     "a sale that counts removed": (
         lake.CLEAN,
-        remove,
+        lambda rows: rows.remove(first(rows, client_id=ONLY_ONCE)),
         {(CLEAN, "*"), ("conservation", "valid + duplicates + rejected")},
     ),
     "a sale that counts repeated": (
