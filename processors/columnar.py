@@ -31,6 +31,8 @@ Int64s: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
 _COLLECT_AFTER_OBJECTS = 200_000
 _SESSION_TIMEOUT_MS = 10_000
+_TRANSACTION_TIMEOUT_MS = 30_000
+"""Longer than a checkpoint takes; a standby waits for it where a process died in a transaction for good."""
 _FETCH_BYTES = 16 * 1024 * 1024
 
 
@@ -158,9 +160,9 @@ class ColumnarApplication(Application):
         exactly_once: bool,
     ) -> None:
         named = {"group.instance.id": f"{group}-{settings.instance}"} if settings.instance else {}
-        transactional = (
-            {"transactional.id": f"{group}-{settings.instance}"} if settings.instance and exactly_once else {}
-        )
+        transactional: dict[str, Any] = {"transaction.timeout.ms": _TRANSACTION_TIMEOUT_MS} if exactly_once else {}
+        if exactly_once and settings.instance:
+            transactional["transactional.id"] = f"{group}-{settings.instance}"
         super().__init__(
             broker_address=ConnectionConfig.from_librdkafka_dict(settings.kafka_config, ignore_extras=True),
             consumer_group=group,
