@@ -42,7 +42,7 @@ def test_it_serves_until_a_signal(
 ) -> None:
     """It prints its address; without lake and Kafka it is alive and not ready; a signal ends it cleanly."""
     program = start_process("web", settings=alone)
-    eventually(lambda: f"{alone.url}/" in program.output, what="the address is printed")
+    eventually(lambda: f"Listening on {alone.url}\n" in program.output, what="the address is printed")
     assert ask(alone, "/healthz") == (200, {"data": "serving", "snapshot": None})
     assert ask(alone, "/readyz")[0] == 503
     assert ask(alone, "/api/quality")[0] == 503
@@ -56,7 +56,7 @@ def test_a_signal_lets_a_request_finish(
 ) -> None:
     """A client that holds its connection open does not hold the server."""
     program = start_process("web", settings=alone)
-    eventually(lambda: f"{alone.url}/" in program.output, what="the address is printed")
+    eventually(lambda: f"Listening on {alone.url}\n" in program.output, what="the address is printed")
     connection = http.client.HTTPConnection(alone.host, alone.port, timeout=10)
     connection.request("GET", "/healthz")
     assert connection.getresponse().read()
@@ -91,7 +91,7 @@ def test_many_clients_at_once(
         }
     )
     program = start_process("web", settings=settings)
-    eventually(lambda: f"{settings.url}/" in program.output, what="the address is printed")
+    eventually(lambda: f"Listening on {settings.url}\n" in program.output, what="the address is printed")
     eventually(lambda: ask(settings, "/api/quality")[0] == 200, what="the snapshot is served")
     answers: list[int] = []
 
