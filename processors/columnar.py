@@ -13,7 +13,7 @@ import operator
 from collections.abc import Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -24,10 +24,9 @@ from quixstreams.kafka.configuration import ConnectionConfig
 from quixstreams.kafka.consumer import raise_for_msg_error
 from quixstreams.models import SerializationContext, Serializer
 
+from processors.tiers import Int64s
 from salesviews import topics
 from salesviews.settings import Settings
-
-Int64s: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
 _COLLECT_AFTER_OBJECTS = 200_000
 _SESSION_TIMEOUT_MS = 10_000

@@ -98,7 +98,7 @@ class Counter:
         for batch in batches:
             if batch.rows.num_rows:
                 day = pc.max(batch.rows.column("kafka_timestamp")).value // _DAY_US
-                if not positions.boundaries or day > positions.boundaries[-1].day:
+                if positions.is_later_day(day):
                     if run:
                         yield run
                     run = []
@@ -247,34 +247,39 @@ class History:
 
     def ids(self, positions: Positions, horizon: list[int]) -> tuple[Int64s, Int64s]:
         """The ids that counted inside the horizon, in the total order, with their packed positions."""
-        identities, packed, sequences = [_NOTHING], [_NOTHING], [_NOTHING]
-        for index, mark in enumerate(positions.marks):
-            found = self._query(
-                'vente_id, "offset", sequence',
-                'topic_id = $topic_id AND "partition" = $partition AND "offset" >= $start',
-                topic_id=mark.source.topic_id,
-                partition=mark.source.partition,
-                start=horizon[index] if index < len(horizon) else 0,
-            )
-            identities.append(_int64s(found.column("vente_id")))
-            packed.append(pack(index, _int64s(found.column("offset"))))
-            sequences.append(_int64s(found.column("sequence")))
-        order = np.argsort(np.concatenate(sequences))
-        return np.concatenate(identities)[order], np.concatenate(packed)[order]
+        marks = pa.table(
+            {
+                "topic_id": pa.array([mark.source.topic_id for mark in positions.marks], pa.string()),
+                "partition": pa.array([mark.source.partition for mark in positions.marks], pa.int32()),
+                "place": pa.array(range(len(positions.marks)), pa.int64()),
+                "start": pa.array([*horizon, *[0] * len(positions.marks)][: len(positions.marks)], pa.int64()),
+            }
+        )
+        found = self._query(
+            'vente_id, "offset", place',
+            'JOIN marks USING (topic_id, "partition")',
+            '"offset" >= start AND sequence < $first ORDER BY sequence',
+            marks=marks,
+        )
+        places = _int64s(found.column("place"))
+        return _int64s(found.column("vente_id")), pack(places, _int64s(found.column("offset")))
 
     def month(self, month: tuple[int, int]) -> pa.Table:
         """The clients of a month's sales, with the columns that ``NewClients`` groups by."""
         return self._query(
-            f"DISTINCT client_id, {', '.join(GROUP)}", "annee = $year AND mois = $month", year=month[0], month=month[1]
+            f"DISTINCT client_id, {', '.join(GROUP)}",
+            "",
+            "annee = $year AND mois = $month AND sequence < $first",
+            year=month[0],
+            month=month[1],
         )
 
-    def _query(self, columns: str, condition: str, **values: Any) -> pa.Table:
+    def _query(self, columns: str, join: str, condition: str, marks: pa.Table | None = None, **values: Any) -> pa.Table:
         with duckdb.connect() as connection:
             connection.register("clean", files.dataset(self._lake, files.listing(self._lake, lake.CLEAN)))
+            if marks is not None:
+                connection.register("marks", marks)
             return connection.sql(
-                f"SELECT {columns} FROM clean WHERE {condition} AND sequence < $first",
+                f"SELECT {columns} FROM clean {join} WHERE {condition}",
                 params={**values, "first": self._first_sequence},
             ).to_arrow_table()
-
-
-_NOTHING = np.zeros(0, np.int64)

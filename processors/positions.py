@@ -100,9 +100,12 @@ class Positions:
     def is_at_known_end(self) -> bool:
         return all(mark.end >= mark.log_end for mark in self.marks)
 
+    def is_later_day(self, day: int) -> bool:
+        return not self.boundaries or day > self.boundaries[-1].day
+
     def begin_day(self, day: int) -> bool:
         """Record that a later day of Kafka timestamps than any before begins now. False if it is none."""
-        if self.boundaries and day <= self.boundaries[-1].day:
+        if not self.is_later_day(day):
             return False
         self.boundaries.append(Boundary(day, [mark.end for mark in self.marks]))
         return True
@@ -116,7 +119,7 @@ class Positions:
         return self.boundaries[0].ends
 
 
-def pack(index: int, offsets: Int64s) -> Int64s:
+def pack(index: int | Int64s, offsets: Int64s) -> Int64s:
     return offsets | (index << _OFFSET_BITS)
 
 
