@@ -38,11 +38,11 @@ class TypedBatch:
 
     @property
     def first_sequence(self) -> int:
-        return self.offset << typed.ROW_BITS
+        return typed.first_sequence(self.offset)
 
     @property
     def last_sequence(self) -> int:
-        return ((self.offset + 1) << typed.ROW_BITS) - 1
+        return typed.last_sequence(self.offset)
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,9 @@ class Counted:
     clean: pa.Table
     rejected: pa.Table
     rows: list[Row]
+
+
+NOTHING = Counted(lake.CLEAN.schema.empty_table(), lake.REJECTED.schema.empty_table(), [])
 
 
 class Counter:

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from processors.columnar import ColumnarApplication, MessageBatch, Outgoing, OutgoingSerializer, Poll, Shared
-from salesviews import event, lake, topics, typed
+from salesviews import event, generation, lake, topics, typed
 from salesviews.classification import Classifier
 from salesviews.errors import FencedError
 from salesviews.settings import Settings
@@ -240,11 +240,16 @@ class Intervals:
         return lost
 
 
-def build(settings: Settings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> ColumnarApplication:
-    """The application, ready to run; the topics exist by then."""
+def build(
+    settings: Settings, mine: int = 0, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> ColumnarApplication:
+    """The application, ready to run; the topics exist by then.
+
+    :param mine: the generation of the figures for which messages are typed
+    """
     application = ColumnarApplication(
         settings,
-        topics.ingest_group(settings),
+        topics.ingest_group(settings, mine),
         batch_messages=BATCH_MESSAGES,
         batch_timeout_s=BATCH_TIMEOUT_S,
         commit_interval_s=settings.bronze_interval_s,
@@ -253,7 +258,7 @@ def build(settings: Settings, clock: Callable[[], datetime] = lambda: datetime.n
     )
     intervals = Intervals(settings, application)
     parser = Parser()
-    bronze = BronzeSink(lake.Lake(settings.lake))
+    bronze = BronzeSink(lake.Lake(settings.lake), mine)
 
     def topic(declared: topics.Topic) -> Any:
         return application.topic(
@@ -273,11 +278,12 @@ def build(settings: Settings, clock: Callable[[], datetime] = lambda: datetime.n
     )
     parsed.apply(lambda batch: batch.bronze(clock())).sink(bronze)
     produce(parsed.apply(dead_letters, expand=True), topics.rejets(settings))
-    produce(parsed.apply(typed_messages, expand=True), topics.typees(settings))
+    produce(parsed.apply(typed_messages, expand=True), topics.typees(settings, mine))
     return application
 
 
 def run(settings: Settings) -> None:
     """Run one ingest process until SIGTERM or SIGINT; it commits what it has before it ends."""
-    topics.create(settings)
-    build(settings).run()
+    mine = generation.begin(lake.Lake(settings.lake))
+    topics.create(settings, mine)
+    build(settings, mine).run()

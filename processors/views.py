@@ -27,9 +27,9 @@ from quixstreams.dataframe.windows.aggregations import BaseAggregator
 from quixstreams.models import SerializationContext, Serializer
 
 from processors.columnar import ColumnarApplication, MessageBatch, Shared
-from processors.counting import Counter, Row, TypedBatch
+from processors.counting import NOTHING, Counter, Row, TypedBatch
 from processors.positions import Positions
-from salesviews import lake, money, topics, typed
+from salesviews import generation, lake, money, seed, topics, typed
 from salesviews.errors import FencedError
 from salesviews.settings import Settings
 from salesviews.views import DAY, VIEWS, Window
@@ -83,7 +83,10 @@ class CountedTake(Shared):
 
 
 class Taking:
-    """Turns the batches of a poll into one counted take."""
+    """Turns the batches of a poll into one counted take.
+
+    A generation that a rebuild made begins with its seeds (``salesviews.seed``), from which it counts on.
+    """
 
     def __init__(self, settings: Settings, application: ColumnarApplication) -> None:
         self._lake = lake.Lake(settings.lake)
@@ -93,31 +96,36 @@ class Taking:
         self._next_offset = -1
 
     def take(self, batch: MessageBatch, state: State[Any, Any]) -> CountedTake:
-        positions = Positions.from_state(state.get("positions"))
+        seeds = [each for message in batch.messages if (each := seed.of_message(message))]
+        positions = Positions.from_state(seeds[0].positions if seeds else state.get("positions"))
         batches = [
-            _typed_batch(offset, message) for offset, message in zip(batch.poll.offsets(), batch.messages, strict=True)
+            _typed_batch(offset, message)
+            for offset, message in list(zip(batch.poll.offsets(), batch.messages, strict=True))[len(seeds) :]
         ]
-        counter = self._counter_for(batches[0], positions)
-        counted = counter.count(batches, positions)
+        counter = self._counter_for(batch.first_offset, positions)
+        counted = counter.count(batches, positions) if batches else NOTHING
         self._next_offset = batch.last_offset + 1
         state.set("positions", positions.to_state())
         known_end = self._application.known_end_offset(batch.topic, batch.partition)
         take = Take(
             clean=counted.clean,
             rejected=counted.rejected,
-            sequence=batches[-1].last_sequence,
+            sequence=typed.last_sequence(batch.last_offset),
             positions={mark.source: mark.end for mark in positions.marks},
             caught_up=positions.is_at_known_end and self._next_offset >= known_end,
         )
-        return CountedTake(take, counted.rows)
+        seeded: list[Row] = [
+            (_BY_NAME[name], key, start_ms, sums) for each in seeds for name, key, start_ms, sums in each.rows
+        ]
+        return CountedTake(take, seeded + counted.rows)
 
-    def _counter_for(self, first: TypedBatch, positions: Positions) -> Counter:
+    def _counter_for(self, first_offset: int, positions: Positions) -> Counter:
         """The counter; made from Silver at the first batch, as only then it is known from where this process counts."""
         if self._counter is None:
-            self._counter = Counter(self._lake, self._dedup_days, first.first_sequence, positions)
-        elif first.offset != self._next_offset:
+            self._counter = Counter(self._lake, self._dedup_days, typed.first_sequence(first_offset), positions)
+        elif first_offset != self._next_offset:
             raise FencedError(
-                f"The typed batches go on at offset {first.offset}, after {self._next_offset - 1} here: another "
+                f"The typed batches go on at offset {first_offset}, after {self._next_offset - 1} here: another "
                 "views process counted in between. This one ends, and starts again from what is committed."
             )
         return self._counter
@@ -152,11 +160,16 @@ class PublicationSerializer(Serializer):
         return publication_key(value)[:-1] + b"," + orjson.dumps(measures)[1:]
 
 
-def build(settings: Settings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> ColumnarApplication:
-    """The application, ready to run; the topics exist by then."""
+def build(
+    settings: Settings, mine: int = 0, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> ColumnarApplication:
+    """The application, ready to run; the topics exist by then.
+
+    :param mine: the generation of the figures that is counted
+    """
     application = ColumnarApplication(
         settings,
-        topics.views_group(settings),
+        topics.views_group(settings, mine),
         batch_messages=TAKE_MESSAGES,
         batch_timeout_s=TAKE_TIMEOUT_S,
         commit_interval_s=settings.snapshot_interval_s,
@@ -165,7 +178,10 @@ def build(settings: Settings, clock: Callable[[], datetime] = lambda: datetime.n
     )
     silver = SilverSink(lake.Lake(settings.lake), clock)
     typees = application.topic(
-        topics.typees(settings).name, key_deserializer="bytes", value_deserializer="bytes", key_serializer="bytes"
+        topics.typees(settings, mine).name,
+        key_deserializer="bytes",
+        value_deserializer="bytes",
+        key_serializer="bytes",
     )
     outputs = {
         view.name: application.topic(
@@ -193,5 +209,6 @@ def build(settings: Settings, clock: Callable[[], datetime] = lambda: datetime.n
 
 def run(settings: Settings) -> None:
     """Run the views process until SIGTERM or SIGINT; it writes a last snapshot before it ends."""
-    topics.create(settings)
-    build(settings).run()
+    mine = generation.begin_counting(lake.Lake(settings.lake))
+    topics.create(settings, mine)
+    build(settings, mine).run()

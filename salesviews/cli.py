@@ -148,11 +148,12 @@ def broker(download: bool) -> None:
 @click.option("--wait", "timeout_s", default=60.0, metavar="SECONDS", help="How long Kafka may take to answer.")
 def topics(timeout_s: float) -> None:
     """Create the Kafka topics that do not exist, as soon as Kafka answers."""
-    from salesviews import broker, topics
+    from salesviews import broker, generation, topics
+    from salesviews.lake import Lake
 
     settings = _settings()
     broker.wait_until_ready(settings, timeout_s)
-    topics.create(settings)
+    topics.create(settings, generation.current(Lake(settings.lake)))
 
 
 @commands.command(settings=("HOME", "LAKE", *_CLIENT, "PARTITIONS", "BRONZE_INTERVAL_S", "INSTANCE"))

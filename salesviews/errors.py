@@ -35,6 +35,10 @@ class AuditError(SalesviewsError):
     exit_status = 2
 
 
+class DefinitionError(SalesviewsError):
+    """The figures were counted by other rules than this program's; it must not add to them."""
+
+
 class FencedError(SalesviewsError):
     """Another process wrote what this one owns; this one must stop and start again from what is committed."""
 

@@ -6,9 +6,10 @@ would take characters of a folder's name for a pattern, and ``name=value`` folde
 """
 
 import functools
+import hashlib
 import operator
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,14 @@ class Listing:
 
     :param table_id: Delta's id of the table: one that was deleted and created again has another
     :param files: for each partition, the paths of its files under the table
+    :param digests: of files that must be as they were written (``digest``), by path
     """
 
     table: Table
     table_id: str
     version: int
     files: dict[Partition, frozenset[str]]
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def changed_since(self, before: "Listing") -> set[Partition]:
         """The partitions whose files differ: added, written again, or gone."""
@@ -57,16 +60,19 @@ def listing(lake: Lake, table: Table, version: int | None = None) -> Listing:
     :raises LakeError: if the table or that version of it cannot be read
     """
     try:
-        handle = lake.open(table, version)
-        added = pa.table(handle.get_add_actions(flatten=True)).to_pylist()
+        return of_handle(lake.open(table, version), table)
     except (DeltaError, OSError, ValueError) as error:
         which = "The newest version" if version is None else f"Version {version}"
         raise LakeError(
             f"{which} of {table.name} cannot be opened in {lake.root}: {error}. "
             "Its _delta_log may be damaged, or cleaned up too early."
         ) from error
+
+
+def of_handle(handle: DeltaTable, table: Table) -> Listing:
+    """The files of an open table."""
     files: dict[Partition, set[str]] = {}
-    for action in added:
+    for action in pa.table(handle.get_add_actions(flatten=True)).to_pylist():
         partition = tuple(action[f"partition.{column}"] for column in table.partition_by)
         files.setdefault(partition, set()).add(action["path"])
     return Listing(
@@ -80,7 +86,8 @@ def listing(lake: Lake, table: Table, version: int | None = None) -> Listing:
 def rows(lake: Lake, of: Listing, partitions: Iterable[Partition]) -> pa.Table:
     """The rows of some partitions, with the declared schema.
 
-    :raises LakeError: naming the file that is missing, damaged, or not what the table declares
+    :raises LakeError: naming the file that is missing, damaged (by its digest, where one is known), or not what the
+        table declares
     """
     schema = of.table.schema
     stored = [name for name in schema.names if name not in of.table.partition_by]
@@ -90,7 +97,8 @@ def rows(lake: Lake, of: Listing, partitions: Iterable[Partition]) -> pa.Table:
         for path in sorted(of.files.get(partition, ())):
             file = Path(lake.uri(of.table)) / path
             try:
-                piece = pq.ParquetFile(file).read(columns=stored, use_threads=False)
+                content = _checked(file.read_bytes(), of.digests.get(path))
+                piece = pq.ParquetFile(pa.BufferReader(content)).read(columns=stored, use_threads=False)
                 for name, value in values.items():
                     column = pa.repeat(pa.scalar(value, schema.field(name).type), piece.num_rows)
                     piece = piece.append_column(name, column)
@@ -133,6 +141,21 @@ def dataset(lake: Lake, of: Listing) -> ds.Dataset:
         for path in sorted(paths)
     ]
     return ds.FileSystemDataset(fragments, of.table.schema, parquet, file_system)
+
+
+def _checked(content: bytes, digest: str | None) -> bytes:
+    if digest is not None and digest_of(content) != digest:
+        raise ValueError("its bytes are not those that were written")
+    return content
+
+
+def digest(lake: Lake, table: Table, path: str) -> str:
+    """Of a file's bytes: any change of the file gives another one."""
+    return digest_of((Path(lake.uri(table)) / path).read_bytes())
+
+
+def digest_of(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _unreadable(file: Path, of: Listing, error: Exception) -> LakeError:

@@ -119,12 +119,37 @@ SNAPSHOTS = Table(
                 ),
             ),
             pa.field("caught_up", pa.bool_()),
-            pa.field("tables", pa.list_(pa.struct([("table", pa.string()), ("version", pa.int64())]))),
+            pa.field(
+                "tables",
+                pa.list_(
+                    pa.struct(
+                        [
+                            ("table", pa.string()),
+                            ("version", pa.int64()),
+                            (
+                                "files",
+                                pa.list_(
+                                    pa.struct(
+                                        [
+                                            ("path", pa.string()),
+                                            ("partition", pa.list_(pa.int32())),
+                                            ("digest", pa.string()),
+                                        ]
+                                    )
+                                ),
+                            ),
+                        ]
+                    )
+                ),
+            ),
+            pa.field("definition", pa.string()),
+            pa.field("successor", pa.int64()),
+            pa.field("digest", pa.string()),
         ]
     ),
     (),
-    "the manifest: one row, whose id is the table's own version, says which versions of the tables belong together, "
-    "as of which next positions and which last sequence",
+    "the manifest: one row, whose id is the table's own version, says which versions and files of the tables belong "
+    "together, as of which next positions and which last sequence",
 )
 
 _PERIOD = ("annee", "mois")
@@ -183,10 +208,3 @@ class Lake:
                 f"There is no Delta table at {self.uri(table)}. Is SALESVIEWS_LAKE the right address? "
                 "The processors create the tables when they start."
             ) from error
-
-    def files(self, handle: DeltaTable, table: Table) -> list[str]:
-        """The paths of the files of an open table.
-
-        ``file_uris`` of deltalake gives them percent-encoded where the lake's folder has a space or an accent.
-        """
-        return [f"{self.uri(table)}/{path}" for path in pa.table(handle.get_add_actions())["path"].to_pylist()]

@@ -279,7 +279,7 @@ class Recount:
 
     def found(self, table: Table, is_money: Sequence[str]) -> str:
         """A view or roll-up as Silver holds it at the snapshot, as a table with amounts in cents. Gives its name."""
-        listed = files.listing(self._lake, table, self._snapshot.tables[table.name])
+        listed = self._snapshot.listing(self._lake, table)
         rows = files.rows(self._lake, listed, listed.files)
         for column in is_money:
             place = rows.column_names.index(column)
@@ -332,7 +332,7 @@ class Recount:
         """
         listed = self._bronze
         if table is not lake.BRONZE:
-            listed = files.listing(self._lake, table, self._snapshot.tables[table.name])
+            listed = self._snapshot.listing(self._lake, table)
         failure: list[Exception] = []
         schema = pa.schema([table.schema.field(each) for each in columns])
 

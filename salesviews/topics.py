@@ -43,10 +43,10 @@ def rejets(settings: Settings) -> Topic:
     )
 
 
-def typees(settings: Settings) -> Topic:
+def typees(settings: Settings, generation: int = 0) -> Topic:
     """Typed batches in one partition: the total order. A work log, not an archive (Bronze is)."""
     return Topic(
-        f"{settings.topic}-typees",
+        f"{settings.topic}-typees{_of(generation)}",
         1,
         {
             "retention.ms": _WEEK_MS,
@@ -65,27 +65,32 @@ def vues(view: views.View) -> Topic:
     )
 
 
-def all_topics(settings: Settings) -> list[Topic]:
-    return [raw(settings), rejets(settings), typees(settings), *map(vues, views.VIEWS)]
+def all_topics(settings: Settings, generation: int = 0) -> list[Topic]:
+    return [raw(settings), rejets(settings), typees(settings, generation), *map(vues, views.VIEWS)]
 
 
-def ingest_group(settings: Settings) -> str:
-    return f"salesviews-{settings.topic}-ingest"
+def ingest_group(settings: Settings, generation: int = 0) -> str:
+    return f"salesviews-{settings.topic}-ingest{_of(generation)}"
 
 
-def views_group(settings: Settings) -> str:
-    return f"salesviews-{settings.topic}-views"
+def views_group(settings: Settings, generation: int = 0) -> str:
+    return f"salesviews-{settings.topic}-views{_of(generation)}"
 
 
-def create(settings: Settings, timeout_s: float = 30.0) -> None:
+def _of(generation: int) -> str:
+    return f"-g{generation}" if generation else ""
+
+
+def create(settings: Settings, generation: int = 0, timeout_s: float = 30.0) -> None:
     """Create the topics that do not exist; safe to call from several processes at once.
 
+    :param generation: of the figures (``salesviews.generation``), whose typed batches have a topic of their own
     :raises BrokerError: if the broker does not answer, or refuses
     """
     admin = AdminClient({**settings.kafka_config, **_QUIET})
     try:
         existing = admin.list_topics(timeout=timeout_s).topics
-        missing = [topic for topic in all_topics(settings) if topic.name not in existing]
+        missing = [topic for topic in all_topics(settings, generation) if topic.name not in existing]
         if not missing:
             return
         futures = admin.create_topics(

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 from quixstreams.sinks import BaseSink
 
-from salesviews import lake
+from salesviews import generation, lake
 from salesviews.errors import GapError
 from salesviews.typed import Interval, SourcePartition
 from sinks.appends import Stream, append_once, covered
@@ -33,11 +33,15 @@ def stream_name(source: SourcePartition) -> str:
 
 
 class BronzeSink(BaseSink):
-    """Gathers ``BronzeBatch`` values, and appends them in one Delta commit a checkpoint."""
+    """Gathers ``BronzeBatch`` values, and appends them in one Delta commit a checkpoint.
 
-    def __init__(self, target: lake.Lake) -> None:
+    :param mine: the generation of the figures for which the same batches are typed
+    """
+
+    def __init__(self, target: lake.Lake, mine: int = 0) -> None:
         super().__init__(on_client_connect_success=lambda: None)
         self._lake = target
+        self._generation = mine
         self._batches: dict[SourcePartition, list[BronzeBatch]] = defaultdict(list)
 
     def setup(self) -> None:
@@ -50,6 +54,8 @@ class BronzeSink(BaseSink):
         """Append what was gathered.
 
         :raises GapError: if positions between the table's and these are missing
+        :raises FencedError: if another generation has taken over, which does not read the typed batches of this one;
+            what was gathered is in the table by then
         """
         batches, self._batches = self._batches, defaultdict(list)
         streams = [_stream(source, batches[source]) for source in sorted(batches)]
@@ -57,6 +63,7 @@ class BronzeSink(BaseSink):
             self._check_no_gap(source, batches[source][0].interval)
         if streams:
             append_once(self._lake, lake.BRONZE, streams)
+            generation.check(self._lake, self._generation)
 
     def _check_no_gap(self, source: SourcePartition, first: Interval) -> None:
         end = covered(self._lake, lake.BRONZE, stream_name(source)) or 0

@@ -3,7 +3,7 @@
 Amounts are cents here. The tables are small (keys times windows, never sales), and are loaded from a snapshot at start.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from salesviews import files, money
 from salesviews.lake import Lake, Table, of_roll_up, of_view
+from salesviews.manifest import Manifest
 from salesviews.views import VIEWS, RollUp, View
 
 Month: TypeAlias = tuple[int, int]
@@ -45,11 +46,11 @@ class Contents:
             columns = ", ".join(f"{name} {kind}" for name, kind in _columns(view).items())
             self._connection.execute(f"CREATE TABLE {_name(view)} ({columns})")
 
-    def load(self, source: Lake, versions: Mapping[str, int]) -> None:
-        """Fill the empty tables from the versions of a snapshot."""
+    def load(self, source: Lake, snapshot: Manifest) -> None:
+        """Fill the empty tables from a snapshot."""
         for view in VIEWS:
             table = of_view(view)
-            listed = files.listing(source, table, versions[table.name])
+            listed = snapshot.listing(source, table)
             rows = files.rows(source, listed, listed.files)
             for measure in view.measures:
                 if measure.is_money:

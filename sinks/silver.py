@@ -8,7 +8,7 @@ same rows.
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -18,10 +18,10 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError
 from quixstreams.sinks import BaseSink
 
-from salesviews import lake, manifest
+from salesviews import definition, files, lake, manifest
 from salesviews.errors import FencedError
 from salesviews.lake import Lake, Table
-from salesviews.manifest import Manifest
+from salesviews.manifest import DataFile, Manifest
 from salesviews.typed import SourcePartition
 from salesviews.views import ROLL_UPS, VIEWS, View
 from sinks.appends import Stream, append_once
@@ -57,6 +57,11 @@ class ViewChange:
     change: Change
 
 
+def stream_name(table: Table, generation: int) -> str:
+    """The application transaction under which an append-only table records a generation's sequences."""
+    return f"{table.name}/{generation}" if generation else table.name
+
+
 _Place: TypeAlias = tuple[tuple[str, ...], int]
 """A key and a window's start."""
 
@@ -79,17 +84,21 @@ class SilverSink(BaseSink):
         self._contents: Contents | None = None
         self._manifest: Manifest
         self._recorded: dict[str, int | None] = {}
+        self._files: dict[str, tuple[DataFile, ...]] = {}
 
     def setup(self) -> None:
         """Create the tables, and a first manifest where there is none, so that an empty system can be read."""
         for table in (*lake.SILVER, lake.SNAPSHOTS):
             self._lake.create(table)
-        if manifest.read(self._lake) is not None:
+        found = manifest.read(self._lake)
+        if found is not None and not (found.is_empty and found.definition != definition.digest()):
             return
         versions = {table.name: self._lake.open(table).version() for table in lake.SILVER}
-        first = Manifest(1, self._clock(), 0, manifest.EMPTY_SEQUENCE, {}, False, versions)
+        number, generation = (1, 0) if found is None else (found.id + 1, found.generation)
         try:
-            self._write_manifest(first)
+            self._write_manifest(
+                Manifest(number, self._clock(), generation, manifest.EMPTY_SEQUENCE, {}, False, versions)
+            )
         except FencedError:
             _log.info("another process made the first manifest")
 
@@ -149,6 +158,7 @@ class SilverSink(BaseSink):
                 positions={**self._manifest.positions, **last.positions},
                 caught_up=last.caught_up,
                 tables=versions,
+                files=dict(self._files),
             )
         )
 
@@ -157,21 +167,27 @@ class SilverSink(BaseSink):
 
         1. Read the manifest.
         2. Put back each overwritten table that is not at the manifest's version: an interrupted checkpoint wrote it.
-        3. Load the contents at the manifest's versions.
+        3. Load the contents of the manifest's files.
 
         A crash in between leaves tables at other versions again, with the same contents: it is repeated.
         """
         found = manifest.read(self._lake)
         if found is None:
             raise FencedError(f"The manifest at {self._lake.uri(lake.SNAPSHOTS)} is gone since this process started.")
+        found.check_definition()
+        if found.successor is not None:
+            raise FencedError(
+                f"Generation {found.successor} of the figures is being computed: nothing is added to this."
+            )
         for table in lake.OVERWRITTEN:
             handle = self._lake.open(table)
             if handle.version() != found.tables[table.name]:
                 _log.info("%s goes back from version %d to %d", table.name, handle.version(), found.tables[table.name])
                 handle.restore(found.tables[table.name])
             self._recorded[table.name] = handle.transaction_version(_WRITER)
+            self._files[table.name] = named_files(self._lake, handle, table, found.files.get(table.name, ()))
         contents = Contents()
-        contents.load(self._lake, found.tables)
+        contents.load(self._lake, found)
         self._manifest, self._contents = found, contents
         return contents
 
@@ -182,7 +198,8 @@ class SilverSink(BaseSink):
 
     def _append(self, table: Table, rows: list[pa.Table], sequence: int) -> int:
         if sum(map(len, rows)):
-            stream = Stream(table.name, pa.concat_tables(rows), "sequence", sequence + 1)
+            name = stream_name(table, self._manifest.generation)
+            stream = Stream(name, pa.concat_tables(rows), "sequence", sequence + 1)
             append_once(self._lake, table, [stream])
         return int(self._lake.open(table).version())
 
@@ -195,6 +212,7 @@ class SilverSink(BaseSink):
         predicate = months_sql(months) if table.partition_by else None
         self._commit(handle, table, rows, Transaction(_WRITER, sequence), predicate)
         self._recorded[table.name] = sequence
+        self._files[table.name] = named_files(self._lake, handle, table, self._files[table.name])
         return int(handle.version())
 
     def _write_manifest(self, new: Manifest) -> None:
@@ -215,10 +233,21 @@ class SilverSink(BaseSink):
                 rows,
                 mode="overwrite",
                 predicate=predicate,
+                schema_mode="overwrite" if table is lake.SNAPSHOTS else None,  # an older program's has fewer columns
                 commit_properties=CommitProperties(app_transactions=[transaction]),
             )
         except CommitFailedError as error:
             raise _fenced(table, f"did not take the commit: {error}") from error
+
+
+def named_files(lake: Lake, handle: DeltaTable, table: Table, known: Sequence[DataFile]) -> tuple[DataFile, ...]:
+    """The files of an open table, with their digests: those that are known keep theirs, new ones are read back."""
+    held = {file.path: file for file in known}
+    return tuple(
+        held.get(path) or DataFile(path, partition, files.digest(lake, table, path))
+        for partition, paths in sorted(files.of_handle(handle, table).files.items())
+        for path in sorted(paths)
+    )
 
 
 def _fenced(table: Table, what: str) -> FencedError:

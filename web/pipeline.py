@@ -198,11 +198,13 @@ def _lag(partitions: Iterable[Partition], positions: Mapping[SourcePartition, in
 class KafkaObserver:
     """Asks a broker; one client for all its questions.
 
+    :param generation: of the figures that are served now: their processors are asked about
     :param timeout_s: for each of them
     """
 
-    def __init__(self, settings: Settings, timeout_s: float = 2.0) -> None:
+    def __init__(self, settings: Settings, generation: Callable[[], int] = lambda: 0, timeout_s: float = 2.0) -> None:
         self._settings = settings
+        self._generation = generation
         self._timeout_s = timeout_s
         # librdkafka would repeat on stderr, several times a second, what BrokerError says once.
         self._admin = AdminClient({**settings.kafka_config, "log_level": 0})
@@ -218,9 +220,10 @@ class KafkaObserver:
             ) from error
 
     def _observe(self) -> Observation:
-        described = self._describe_topics([topic.name for topic in topics.all_topics(self._settings)])
+        generation = self._generation()
+        described = self._describe_topics([topic.name for topic in topics.all_topics(self._settings, generation)])
         raw = described[topics.raw(self._settings).name]
-        typees = described[topics.typees(self._settings).name]
+        typees = described[topics.typees(self._settings, generation).name]
         sources = _partitions(raw) + _partitions(typees)
         starts = self._offsets(sources, OffsetSpec.earliest())
         ends = self._offsets(sources, OffsetSpec.latest())
@@ -235,8 +238,8 @@ class KafkaObserver:
             groups={
                 name: self._group(group, _partitions(topic), starts, ends)
                 for name, group, topic in (
-                    ("ingest", topics.ingest_group(self._settings), raw),
-                    ("views", topics.views_group(self._settings), typees),
+                    ("ingest", topics.ingest_group(self._settings, generation), raw),
+                    ("views", topics.views_group(self._settings, generation), typees),
                 )
             },
         )

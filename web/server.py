@@ -41,7 +41,7 @@ def run(settings: Settings) -> None:
     # 1
     listener = _listen(settings.host, settings.port)
     store = SnapshotStore(Lake(settings.lake), now)
-    pipeline = PipelineWatch(KafkaObserver(settings), now)
+    pipeline = PipelineWatch(KafkaObserver(settings, lambda: store.generation), now)
     server = waitress.create_server(
         create_app(store, pipeline, now, lambda: audit_result.last(settings.home)),
         sockets=[listener],

@@ -12,7 +12,7 @@ slow or broken disk cannot slow them.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ import duckdb
 import pyarrow as pa
 
 from salesviews import files, manifest
-from salesviews.errors import LakeError, SalesviewsError
+from salesviews.errors import SalesviewsError
 from salesviews.lake import OVERWRITTEN, SNAPSHOTS, Lake, Table
 from salesviews.manifest import Manifest
 
@@ -44,7 +44,8 @@ class NoSnapshotError(SalesviewsError):
     """There is nothing to serve yet."""
 
 
-_MANIFEST_SQL = "SELECT * REPLACE (epoch_us(created_at) AS created_at) FROM snapshots"
+_MANIFESTS = 100
+"""How many of the manifests that were served are kept: more than any request can be behind."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,19 @@ class Failure:
 class Snapshot:
     """What one request sees: the tables by their short names (``hourly_sales``), all of one manifest."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
-        """:raises NoSnapshotError: if none was ever loaded"""
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, manifests: Mapping[str, Manifest]) -> None:
+        """
+        :param manifests: those that were served, by their digest
+        :raises NoSnapshotError: if none was ever loaded
+        """
         self._cursor = cursor
-        rows = self.query(_MANIFEST_SQL)
+        rows = self.query("SELECT digest FROM snapshots")
         if not rows:
             raise NoSnapshotError(
                 "No snapshot of the figures is there yet: the processors write the first when they start."
             )
-        row = dict(zip(SNAPSHOTS.schema.names, rows[0], strict=True))
-        self.manifest = Manifest.of_row(row | {"created_at": instant_of(row["created_at"])})
+        ((digest,),) = rows
+        self.manifest = manifests[digest]
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows of a query. Values from outside are ``parameters``, never part of ``sql``."""
@@ -121,6 +125,7 @@ class SnapshotStore:
         self._database.execute("SET GLOBAL TimeZone = 'UTC'")
         for table in (SNAPSHOTS, *OVERWRITTEN):
             _replace(self._database, table, table.schema.empty_table())
+        self._manifests: dict[str, Manifest] = {}
         self._loading = threading.Lock()
         self._manifest_table: files.Listing | None = None
         self._loaded: dict[str, files.Listing] = {}
@@ -144,6 +149,12 @@ class SnapshotStore:
         """Why the newest snapshot is not served; None while all is well."""
         return self._failure
 
+    @property
+    def generation(self) -> int:
+        """Of the figures that are served; 0 before the first snapshot."""
+        newest = next(reversed(self._manifests.values()), None)
+        return 0 if newest is None else newest.generation
+
     @contextmanager
     def read(self) -> Iterator[Snapshot]:
         """One snapshot for one request. Leave it before anything is sent: it holds memory of what was replaced since.
@@ -152,7 +163,7 @@ class SnapshotStore:
         """
         with self._database.cursor() as cursor:
             cursor.execute("BEGIN TRANSACTION READ ONLY")
-            yield Snapshot(cursor)
+            yield Snapshot(cursor, self._manifests)
 
     def refresh(self) -> bool:
         """Load the newest snapshot if it is not the one served; tell whether it was loaded.
@@ -201,21 +212,20 @@ class SnapshotStore:
         with self._database.cursor() as cursor:
             cursor.execute("BEGIN TRANSACTION")  # 1
             for table in OVERWRITTEN:  # 2
-                if table.name not in named.tables:
-                    raise LakeError(
-                        f"Snapshot {named.id} names no version of {table.name}: an older program wrote it. "
-                        "Start the views process of this version."
-                    )
                 before = loaded.get(table.name)
-                if before is not None and before.version == named.tables[table.name]:
+                after = named.listing(self._lake, table)
+                if before is not None and before.files == after.files:
                     continue
-                after = files.listing(self._lake, table, named.tables[table.name])
                 changed = set(after.files) if before is None else after.changed_since(before)
                 keeps = before is not None and bool(table.partition_by)
                 _replace(cursor, table, files.rows(self._lake, after, changed), changed if keeps else None)
                 loaded[table.name] = after
                 partitions_read += len(changed)
             _replace(cursor, SNAPSHOTS, named.to_arrow())  # 3
+            self._manifests.pop(named.digest, None)
+            self._manifests[named.digest] = named
+            for digest in list(self._manifests)[:-_MANIFESTS]:
+                del self._manifests[digest]
             cursor.execute("COMMIT")  # 4
         self._loaded = loaded  # 5
         elapsed_ms = (self._elapsed_s() - started_s) * 1000

@@ -17,8 +17,9 @@ from flask.testing import FlaskClient
 
 from salesviews import audit_result, lake, views
 from salesviews.lake import Lake, Table
-from salesviews.manifest import Manifest
+from salesviews.manifest import DataFile, Manifest
 from salesviews.typed import SourcePartition
+from sinks.silver import named_files
 from web import create_app
 from web.pipeline import Group, Observation, Partition, PipelineWatch
 from web.snapshot import SnapshotStore
@@ -33,6 +34,7 @@ class SilverWriter:
     def __init__(self, root: Path, clock: Callable[[], datetime]) -> None:
         self.lake = Lake(str(root))
         self._clock = clock
+        self._files: dict[str, tuple[DataFile, ...]] = {}
 
     def create(self) -> None:
         for table in (*lake.SILVER, lake.SNAPSHOTS):
@@ -43,7 +45,12 @@ class SilverWriter:
         table = TABLES[name]
         handle = self.lake.open(table)
         write_deltalake(handle, _arrow(table, rows), mode="overwrite", predicate=predicate)
+        if table in lake.OVERWRITTEN:
+            self._files[table.name] = self._named_files(table)
         return int(handle.version())
+
+    def _named_files(self, table: Table) -> tuple[DataFile, ...]:
+        return named_files(self.lake, self.lake.open(table), table, self._files.get(table.name, ()))
 
     def snapshot(self, positions: Mapping[int, int] | None = None, topic_id: str = TOPIC_ID) -> Manifest:
         """Name the newest version of every table in a new manifest.
@@ -62,6 +69,7 @@ class SilverWriter:
             },
             caught_up=True,
             tables={table.name: self.lake.open(table).version() for table in lake.SILVER},
+            files={table.name: self._named_files(table) for table in lake.OVERWRITTEN},
         )
         write_deltalake(handle, written.to_arrow(), mode="overwrite")
         return written
