@@ -110,6 +110,7 @@ class Taking:
         take = Take(
             clean=counted.clean,
             rejected=counted.rejected,
+            first_sequence=typed.first_sequence(batch.first_offset),
             sequence=typed.last_sequence(batch.last_offset),
             positions={mark.source: mark.end for mark in positions.marks},
             caught_up=positions.is_at_known_end and self._next_offset >= known_end,

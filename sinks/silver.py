@@ -8,29 +8,26 @@ same rows.
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError
+from deltalake import DeltaTable
 from quixstreams.sinks import BaseSink
 
-from salesviews import definition, files, lake, manifest
-from salesviews.errors import FencedError
+from salesviews import definition, lake, manifest
+from salesviews.errors import FencedError, GapError
 from salesviews.lake import Lake, Table
 from salesviews.manifest import DataFile, Manifest
 from salesviews.typed import SourcePartition
 from salesviews.views import ROLL_UPS, VIEWS, View
 from sinks.appends import Stream, append_once
 from sinks.contents import Change, Contents, Month, months_sql
+from sinks.overwrites import WRITER, append_stream, fenced, named_files, overwrite, write_manifest
 
 _log = logging.getLogger(__name__)
-
-_WRITER = "views"
-"""The application transaction in which an overwritten table records the sequence that it shows."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +36,15 @@ class Take:
 
     :param clean: rows of ``lake.CLEAN``, in order of their sequence
     :param rejected: rows of ``lake.REJECTED``, likewise
-    :param sequence: the last place in the total order that the take covers
+    :param first_sequence: the first place in the total order that the take covers
+    :param sequence: the last one
     :param positions: where each source partition stands after it
     :param caught_up: nothing was known to be waiting then
     """
 
     clean: pa.Table
     rejected: pa.Table
+    first_sequence: int
     sequence: int
     positions: Mapping[SourcePartition, int]
     caught_up: bool
@@ -55,11 +54,6 @@ class Take:
 class ViewChange:
     view: View
     change: Change
-
-
-def stream_name(table: Table, generation: int) -> str:
-    """The application transaction under which an append-only table records a generation's sequences."""
-    return f"{table.name}/{generation}" if generation else table.name
 
 
 _Place: TypeAlias = tuple[tuple[str, ...], int]
@@ -127,9 +121,10 @@ class SilverSink(BaseSink):
         changes, self._changes = self._changes, defaultdict(dict)
         if not takes:
             return
-        contents = self._contents or self._open()
+        contents = self._contents or self._open(takes[0].first_sequence)
         last = takes[-1]
         if last.sequence <= self._manifest.sequence:
+            self._check_covered(last)
             _log.info("snapshot %d covers these %d takes already", self._manifest.id, len(takes))
             return
         self._check_manifest_is_ours()
@@ -162,10 +157,10 @@ class SilverSink(BaseSink):
             )
         )
 
-    def _open(self) -> Contents:
+    def _open(self, first_sequence: int) -> Contents:
         """Take the newest manifest as what is true.
 
-        1. Read the manifest.
+        1. Read the manifest; it must cover all that was counted before the first take.
         2. Put back each overwritten table that is not at the manifest's version: an interrupted checkpoint wrote it.
         3. Load the contents of the manifest's files.
 
@@ -179,26 +174,42 @@ class SilverSink(BaseSink):
             raise FencedError(
                 f"Generation {found.successor} of the figures is being computed: nothing is added to this."
             )
+        if found.sequence < first_sequence - 1:
+            raise GapError(
+                f"Snapshot {found.id} in {self._lake.root} covers the total order up to {found.sequence}, but counting "
+                f"goes on at {first_sequence}: what is between would be missing from it. Was Silver deleted or "
+                "restored? `salesviews rebuild` computes it again from Bronze."
+            )
         for table in lake.OVERWRITTEN:
             handle = self._lake.open(table)
             if handle.version() != found.tables[table.name]:
                 _log.info("%s goes back from version %d to %d", table.name, handle.version(), found.tables[table.name])
                 handle.restore(found.tables[table.name])
-            self._recorded[table.name] = handle.transaction_version(_WRITER)
+            self._recorded[table.name] = handle.transaction_version(WRITER)
             self._files[table.name] = named_files(self._lake, handle, table, found.files.get(table.name, ()))
         contents = Contents()
         contents.load(self._lake, found)
         self._manifest, self._contents = found, contents
         return contents
 
+    def _check_covered(self, last: Take) -> None:
+        """What a snapshot covers by its place in the total order, it must cover by its positions too."""
+        for source, position in last.positions.items():
+            if position > (covered := self._manifest.positions.get(source, 0)):
+                raise GapError(
+                    f"The typed batches bring {source} to position {position} at a place in the total order that "
+                    f"snapshot {self._manifest.id} has already, with {covered} positions. Was their topic deleted and "
+                    "created again? `salesviews rebuild` computes the figures again from Bronze."
+                )
+
     def _check_manifest_is_ours(self) -> None:
         version = self._lake.open(lake.SNAPSHOTS).version()
         if version != self._manifest.id:
-            raise _fenced(lake.SNAPSHOTS, f"is at version {version}, this process knows {self._manifest.id}")
+            raise fenced(lake.SNAPSHOTS, f"is at version {version}, this process knows {self._manifest.id}")
 
     def _append(self, table: Table, rows: list[pa.Table], sequence: int) -> int:
         if sum(map(len, rows)):
-            name = stream_name(table, self._manifest.generation)
+            name = append_stream(table, self._manifest.generation)
             stream = Stream(name, pa.concat_tables(rows), "sequence", sequence + 1)
             append_once(self._lake, table, [stream])
         return int(self._lake.open(table).version())
@@ -206,52 +217,18 @@ class SilverSink(BaseSink):
     def _overwrite(self, table: Table, rows: pa.Table, months: list[Month], sequence: int) -> int:
         """Overwrite the months of a table (all of it where it has none). Gives the new version."""
         handle = self._lake.open(table)
-        recorded = handle.transaction_version(_WRITER)
+        recorded = handle.transaction_version(WRITER)
         if recorded != self._recorded[table.name]:
-            raise _fenced(table, f"shows sequence {recorded}, this process wrote {self._recorded[table.name]}")
+            raise fenced(table, f"shows sequence {recorded}, this process wrote {self._recorded[table.name]}")
         predicate = months_sql(months) if table.partition_by else None
-        self._commit(handle, table, rows, Transaction(_WRITER, sequence), predicate)
+        self._commit(handle, table, rows, sequence, predicate)
         self._recorded[table.name] = sequence
         self._files[table.name] = named_files(self._lake, handle, table, self._files[table.name])
         return int(handle.version())
 
     def _write_manifest(self, new: Manifest) -> None:
-        handle = self._lake.open(lake.SNAPSHOTS)
-        if handle.version() != new.id - 1:
-            raise _fenced(lake.SNAPSHOTS, f"is at version {handle.version()}, this process would write {new.id}")
-        self._commit(handle, lake.SNAPSHOTS, new.to_arrow(), Transaction(_WRITER, new.id), None)
-        if handle.version() != new.id:
-            raise _fenced(lake.SNAPSHOTS, f"is at version {handle.version()}, this process wrote {new.id}")
+        write_manifest(self._lake, new)
         self._manifest = new
 
-    def _commit(
-        self, handle: DeltaTable, table: Table, rows: pa.Table, transaction: Transaction, predicate: str | None
-    ) -> None:
-        try:
-            write_deltalake(
-                handle,
-                rows,
-                mode="overwrite",
-                predicate=predicate,
-                schema_mode="overwrite" if table is lake.SNAPSHOTS else None,  # an older program's has fewer columns
-                commit_properties=CommitProperties(app_transactions=[transaction]),
-            )
-        except CommitFailedError as error:
-            raise _fenced(table, f"did not take the commit: {error}") from error
-
-
-def named_files(lake: Lake, handle: DeltaTable, table: Table, known: Sequence[DataFile]) -> tuple[DataFile, ...]:
-    """The files of an open table, with their digests: those that are known keep theirs, new ones are read back."""
-    held = {file.path: file for file in known}
-    return tuple(
-        held.get(path) or DataFile(path, partition, files.digest(lake, table, path))
-        for partition, paths in sorted(files.of_handle(handle, table).files.items())
-        for path in sorted(paths)
-    )
-
-
-def _fenced(table: Table, what: str) -> FencedError:
-    return FencedError(
-        f"{table.name} {what}. Another views process writes here; this one ends, and starts again from "
-        "what is committed."
-    )
+    def _commit(self, handle: DeltaTable, table: Table, rows: pa.Table, sequence: int, predicate: str | None) -> None:
+        overwrite(handle, table, rows, {WRITER: sequence}, predicate=predicate)

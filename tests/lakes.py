@@ -89,7 +89,9 @@ class LakeMaker:
         self._batches += 1
         counted = self._counter.count([batch], self._positions)
         positions: Mapping[SourcePartition, int] = {mark.source: mark.end for mark in self._positions.marks}
-        self._silver.add(Take(counted.clean, counted.rejected, batch.last_sequence, positions, True))
+        self._silver.add(
+            Take(counted.clean, counted.rejected, batch.first_sequence, batch.last_sequence, positions, True)
+        )
         for view, key, start_ms, gained in counted.rows:
             place = (view.name, key, start_ms)
             total = self._sums[place] = [

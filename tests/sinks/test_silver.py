@@ -43,7 +43,7 @@ class Simulation:
             for offset in range(first, last + 1)
         ]
         clean = pa.Table.from_pylist(rows, schema=lake.CLEAN.schema)
-        sink.add(Take(clean, lake.REJECTED.schema.empty_table(), last, {SOURCE: last + 1}, True))
+        sink.add(Take(clean, lake.REJECTED.schema.empty_table(), first, last, {SOURCE: last + 1}, True))
         for start_ms in {self.start_ms(offset) for offset in range(first, last + 1)}:
             count = sum(self.start_ms(offset) == start_ms for offset in range(last + 1))
             sink.add(ViewChange(HOURLY_SALES, Change((), start_ms, [count, count * 100, count])))
@@ -154,7 +154,7 @@ def test_a_crash_at_any_step_changes_nothing(
         if table.name == step:
             raise CrashError
 
-    commit, append = SilverSink._commit, SilverSink._append
+    commit, append, write_manifest = SilverSink._commit, SilverSink._append, SilverSink._write_manifest
 
     def committing(self: SilverSink, handle: object, table: Table, *rest: object) -> None:
         if is_before:
@@ -169,7 +169,14 @@ def test_a_crash_at_any_step_changes_nothing(
         crash_at(table)
         return self._lake.open(table).version()
 
+    def writing_manifest(self: SilverSink, *rest: object) -> None:
+        if is_before:
+            crash_at(lake.SNAPSHOTS)
+        write_manifest(self, *rest)
+        crash_at(lake.SNAPSHOTS)
+
     with monkeypatch.context() as patched:
+        patched.setattr(SilverSink, "_write_manifest", writing_manifest)
         patched.setattr(SilverSink, "_commit", committing)
         patched.setattr(SilverSink, "_append", appending)
         simulation.run(sink, 4, 9)
@@ -199,6 +206,6 @@ def test_a_sink_that_was_replaced_ends_and_spoils_nothing(
     simulation.run(successor, 4, 6)
     successor.flush()
     simulation.run(sleeper, 4, 9)
-    with pytest.raises(FencedError, match="Another views process"):
+    with pytest.raises(FencedError, match="Another process writes the figures"):
         sleeper.flush()
     assert simulation.shown() == expected(6)

@@ -19,7 +19,7 @@ from salesviews import audit_result, lake, views
 from salesviews.lake import Lake, Table
 from salesviews.manifest import DataFile, Manifest
 from salesviews.typed import SourcePartition
-from sinks.silver import named_files
+from sinks.overwrites import named_files
 from web import create_app
 from web.pipeline import Group, Observation, Partition, PipelineWatch
 from web.snapshot import SnapshotStore
