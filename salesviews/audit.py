@@ -190,7 +190,7 @@ class _Audit:
             if strangers:
                 what = f"{strangers} rows of source partitions that the snapshot does not cover"
                 self._differences.add([Difference(table.name, {}, WHOLE_ROW, None, what)], strangers)
-        recount.connection.execute("DELETE FROM places WHERE position IS NULL")
+        recount.forget_strangers()
         self._add_repeated(f"{lake.CLEAN.name} and {lake.REJECTED.name}", "places")
         recount.load_bronze()
         self._add_repeated(_BRONZE, "judged")

@@ -13,12 +13,14 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 import uuid
 from base64 import urlsafe_b64encode
 from collections import deque
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import FrameType
@@ -28,7 +30,7 @@ from confluent_kafka.admin import AdminClient
 
 from salesviews import lock, ports, process
 from salesviews.errors import BrokerError
-from salesviews.settings import Settings
+from salesviews.settings import Settings, environment
 from salesviews.topics import LARGEST_MESSAGE_BYTES
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.4.0"
@@ -86,6 +88,27 @@ def run(settings: Settings) -> None:
             f"Another broker (process {error.holder}) uses the data in {folder}. "
             "Stop it, or set SALESVIEWS_HOME to another folder."
         ) from None
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[None]:
+    """Kafka answers inside: the embedded one is started, and ended afterwards, where it does not run.
+
+    :raises BrokerError: if it does not answer
+    """
+    is_ours = settings.is_broker_embedded and not ports.obstacle(ports.LOOPBACK, settings.kafka_port)
+    child = None
+    if is_ours:
+        _log.info("Starting the embedded Kafka for as long as it is needed")
+        command = [sys.executable, "-m", "salesviews", "broker"]
+        child = process.start(command, environment={**os.environ, **environment(settings)}, output=subprocess.DEVNULL)
+    try:
+        wait_until_ready(settings)
+        yield
+    finally:
+        if child:
+            process.send(child, signal.SIGTERM)
+            child.wait()
 
 
 def check_port(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 It alone knows every package; what a command runs is imported when it runs, after logging is set up.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -296,6 +297,53 @@ def audit(as_json: bool, sample_pct: float | None, seed: int | None, shown: int,
         click.echo(audit_result.text(result))
     audit_result.write(result, settings.home)
     sys.exit(0 if result.holds else 1)
+
+
+@commands.command(
+    settings=("HOME", "LAKE", *_CLIENT, "DEDUP_DAYS"),
+    examples=(
+        "salesviews rebuild --dry-run      what it would change, and nothing else",
+        "salesviews rebuild                the same, and the new figures replace the old ones",
+    ),
+)
+@click.option("--dry-run", "is_dry", is_flag=True, help="Compute and compare, and replace nothing. Needs no Kafka.")
+@click.option(
+    "--abandon", "is_abandoned", is_flag=True, help="Give up a rebuild that was interrupted: the old figures go on."
+)
+@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
+@click.option("--shown", default=5, type=click.IntRange(0), metavar="N", help="How many changes of a view are named.")
+@click.option(
+    "--wait", "wait_s", default=60.0, metavar="SECONDS", help="How long Bronze may take to reach the figures."
+)
+@click.option(
+    "--memory", "memory_mb", default=1024, type=click.IntRange(256), metavar="MB", help="Memory that DuckDB may take."
+)
+def rebuild(is_dry: bool, is_abandoned: bool, as_json: bool, shown: int, wait_s: float, memory_mb: int) -> None:
+    """Compute all figures again from Bronze, and replace the old ones at once.
+
+    Use it when the rules or the views have changed, and when Silver, the state or the internal topics are lost or
+    damaged. Start it with the program whose rules should count, beside a running pipeline or on a stopped one.
+
+    The dashboard shows the old figures until the new ones are complete. Meanwhile sales are archived, and no figure
+    moves: the views process waits, and goes over by itself, as ingest does. What changes against the old figures is
+    printed. It needs as much temporary space as Bronze takes (TMPDIR). Interrupted anywhere, it can be run again.
+    """
+    from processors import rebuild
+    from salesviews import broker
+    from salesviews.lake import Lake
+
+    settings = _settings()
+    if is_abandoned:
+        kept = rebuild.abandon(Lake(settings.lake))
+        click.echo(f"Generation {kept.generation} goes on, from snapshot {kept.id}.")
+        return
+    options = rebuild.Options(memory_mb=memory_mb, wait_s=wait_s, shown=shown, is_dry=is_dry)
+    with contextlib.nullcontext() if is_dry else broker.running(settings):
+        result = rebuild.run(settings, options)
+    if as_json:
+        click.echo(json.dumps(rebuild.as_json(result), indent=2, ensure_ascii=False))
+    else:
+        click.echo(rebuild.text(result))
 
 
 def main() -> NoReturn:

@@ -39,6 +39,10 @@ class DefinitionError(SalesviewsError):
     """The figures were counted by other rules than this program's; it must not add to them."""
 
 
+class RebuildError(SalesviewsError):
+    """A new generation of the figures could not be made; the old ones are served as before."""
+
+
 class FencedError(SalesviewsError):
     """Another process wrote what this one owns; this one must stop and start again from what is committed."""
 

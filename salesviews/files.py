@@ -108,6 +108,26 @@ def rows(lake: Lake, of: Listing, partitions: Iterable[Partition]) -> pa.Table:
     return pa.concat_tables(pieces)
 
 
+def stored_rows(lake: Lake, of: Listing) -> pa.Table:
+    """The rows of all files with the columns that the files have, whatever the table declares now.
+
+    :raises LakeError: naming the file that is missing or damaged
+    """
+    pieces = []
+    for partition, paths in sorted(of.files.items()):
+        for path in sorted(paths):
+            file = Path(lake.uri(of.table)) / path
+            try:
+                piece = pq.ParquetFile(pa.BufferReader(_checked(file.read_bytes(), of.digests.get(path)))).read()
+                for name, value in zip(of.table.partition_by, partition, strict=True):
+                    kind = of.table.schema.field(name).type
+                    piece = piece.append_column(name, pa.repeat(pa.scalar(value, kind), piece.num_rows))
+                pieces.append(piece)
+            except (OSError, pa.ArrowException, ValueError) as error:
+                raise _unreadable(file, of, error) from error
+    return pa.concat_tables(pieces, promote_options="permissive") if pieces else of.table.schema.empty_table()
+
+
 def batches(lake: Lake, of: Listing, columns: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
     """All rows of a version in small batches, file by file, with the declared types: memory stays bounded.
 

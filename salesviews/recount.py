@@ -10,7 +10,7 @@ A message's packed position is the number of its source partition and its offset
 The order between partitions is Silver's to choose, so it is taken from there; all else follows from it and Bronze.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,8 @@ DERIVED = {
 
 CLEAN_COLUMNS: tuple[str, ...] = (*event.FIELD_NAMES, *DERIVED)
 
-_OFFSET_BITS = 48
+OFFSET_BITS = 48
+"""A packed position has the offset in so many bits, and the number of its source partition above."""
 _BATCH_ROWS = 20_000
 _BLOCK_BITS = 10
 _UNPLACED = 1 << 62
@@ -63,6 +64,7 @@ class Recount:
 
     :param folder: for the database; it takes about as much space as Bronze
     :param bronze: the version of Bronze that is read
+    :param on_read: called with a number of messages of Bronze, each time that so many more were read
     """
 
     def __init__(
@@ -74,12 +76,14 @@ class Recount:
         dedup_days: int,
         sample: Sample | None,
         memory_mb: int,
+        on_read: Callable[[int], object] = lambda _rows: None,
     ) -> None:
         self._lake = source
         self._snapshot = snapshot
         self._bronze = bronze
         self._dedup_days = dedup_days
         self._sample = sample
+        self._on_read = on_read
         self.sources: list[SourcePartition] = sorted(snapshot.positions)
         self.connection = duckdb.connect(folder / "audit.duckdb")
         for setting, value in {
@@ -98,14 +102,27 @@ class Recount:
         """A packed position as topic id, partition and offset."""
         if packed is None:
             return None
-        source = self.sources[packed >> _OFFSET_BITS]
-        offset = packed & ((1 << _OFFSET_BITS) - 1)
+        source = self.sources[packed >> OFFSET_BITS]
+        offset = packed & ((1 << OFFSET_BITS) - 1)
         return {"topic_id": source.topic_id, "partition": source.partition, "offset": offset}
 
     # ---- Silver's and Bronze's rows ----
 
+    def forget_strangers(self) -> int:
+        """Leave out rows of source partitions that the snapshot does not name. Gives how many there were."""
+        [(strangers,)] = self.connection.execute("SELECT count(*) FROM places WHERE position IS NULL").fetchall()
+        self.connection.execute("DELETE FROM places WHERE position IS NULL")
+        return int(strangers)
+
+    def forget_places(self) -> None:
+        """Go on as if Silver had no row of any message."""
+        self.connection.execute(
+            "DROP TABLE IF EXISTS places; DROP TABLE IF EXISTS rejetees; DROP TABLE IF EXISTS rejected;"
+            "CREATE TABLE places (position BIGINT, sequence BIGINT, is_clean BOOLEAN, content UBIGINT)"
+        )
+
     def load_places(self) -> None:
-        """``places``; and ``strangers``: rows of source partitions that the snapshot does not name."""
+        """``places`` and ``rejetees``; their position is NULL in source partitions that the snapshot does not name."""
         derived = [f"hash({', '.join(map(name, CLEAN_COLUMNS))})"]
         self.connection.execute(
             "CREATE TABLE places (position BIGINT, sequence BIGINT, is_clean BOOLEAN, content UBIGINT);"
@@ -124,7 +141,7 @@ class Recount:
             self.connection.execute(
                 "CREATE TEMP TABLE rejected AS SELECT * FROM ("
                 f"SELECT {_packed()} AS position, sequence, motif, vente_id, kafka_timestamp, "
-                f"(c.number << {_OFFSET_BITS}) | a.compte_offset AS compte FROM arriving AS a "
+                f"(c.number << {OFFSET_BITS}) | a.compte_offset AS compte FROM arriving AS a "
                 f"LEFT JOIN sources AS s ON {_of_source('s')} LEFT JOIN sources AS c ON "
                 f"c.topic_id = a.compte_topic_id AND c.partition = a.compte_partition "
                 f"WHERE sequence <= {self._snapshot.sequence}) {self._where()}"
@@ -261,12 +278,12 @@ class Recount:
         window = f"{start}::DATE" if pa.types.is_date32(view.window.arrow) else f"timezone('UTC', {start})"
         groups = ", ".join(str(place + 1) for place in range(len(keys) + 1))
         self.connection.execute(
-            f"CREATE TABLE {_recomputed(view)} AS SELECT * EXCLUDE (start_ms), {window} AS {view.window.column}, "
+            f"CREATE TABLE {recomputed(view)} AS SELECT * EXCLUDE (start_ms), {window} AS {view.window.column}, "
             f"year({start})::INTEGER AS annee, month({start})::INTEGER AS mois FROM ("
             f"SELECT {', '.join([*keys, f'{view.start_ms_sql} AS start_ms', *sums])}, "
             f"min(position) AS position FROM {view.source} GROUP BY {groups})"
         )
-        return _recomputed(view)
+        return recomputed(view)
 
     def roll_up(self, roll_up: views.RollUp) -> str:
         """A roll-up's rows as a query, amounts in cents; its view was made."""
@@ -274,7 +291,7 @@ class Recount:
         figures = [f"{figure.sql}{_huge(figure)} AS {name(figure.name)}" for figure in roll_up.columns]
         return (
             f"(SELECT {group}, {', '.join(figures)}, min(position) AS position "
-            f"FROM {_recomputed(roll_up.view)} GROUP BY {group})"
+            f"FROM {recomputed(roll_up.view)} GROUP BY {group})"
         )
 
     def found(self, table: Table, is_money: Sequence[str]) -> str:
@@ -338,7 +355,10 @@ class Recount:
 
         def batches() -> Iterator[pa.RecordBatch]:
             try:
-                yield from files.batches(self._lake, listed, columns, _BATCH_ROWS)
+                for batch in files.batches(self._lake, listed, columns, _BATCH_ROWS):
+                    yield batch
+                    if table is lake.BRONZE:
+                        self._on_read(batch.num_rows)
             except Exception as error:
                 failure.append(error)
                 raise
@@ -355,14 +375,15 @@ class Recount:
 
 
 def _packed() -> str:
-    return f'(s.number << {_OFFSET_BITS}) | a."offset"'
+    return f'(s.number << {OFFSET_BITS}) | a."offset"'
 
 
 def _of_source(alias: str) -> str:
     return f"{alias}.topic_id = a.topic_id AND {alias}.partition = a.partition"
 
 
-def _recomputed(view: views.View) -> str:
+def recomputed(view: views.View) -> str:
+    """The table that ``Recount.make_view`` makes."""
     return f"attendu_{view.name}"
 
 

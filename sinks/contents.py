@@ -85,7 +85,7 @@ class Contents:
         order = ", ".join((view.window.column, *view.key_names))
         rows = self._connection.sql(f"SELECT * FROM {_name(view)} WHERE {months_sql(months)} ORDER BY {order}")
         is_money = {measure.name for measure in view.measures if measure.is_money}
-        return _as_declared(rows.to_arrow_table(), of_view(view), is_money)
+        return as_declared(rows.to_arrow_table(), of_view(view), is_money)
 
     def of_roll_up(self, roll_up: RollUp, months: Iterable[Month]) -> pa.Table:
         """The roll-up's rows: of some months where it is partitioned, else all."""
@@ -96,7 +96,7 @@ class Contents:
             f"SELECT {group}, {', '.join(figures)} FROM {_name(roll_up.view)} {where} GROUP BY {group} ORDER BY {group}"
         )
         is_money = {figure.name for figure in roll_up.columns if figure.is_money}
-        return _as_declared(rows.to_arrow_table(), of_roll_up(roll_up), is_money)
+        return as_declared(rows.to_arrow_table(), of_roll_up(roll_up), is_money)
 
 
 def months_sql(months: Iterable[Month]) -> str:
@@ -104,7 +104,7 @@ def months_sql(months: Iterable[Month]) -> str:
     return " OR ".join(f"(annee = {year} AND mois = {month})" for year, month in months)
 
 
-def _as_declared(rows: pa.Table, table: Table, is_money: Container[str]) -> pa.Table:
+def as_declared(rows: pa.Table, table: Table, is_money: Container[str]) -> pa.Table:
     """DuckDB's columns (a HUGEINT comes as DECIMAL(38,0)) as the table's; raises where a value does not fit."""
     columns = []
     for name, column in zip(rows.column_names, rows.columns, strict=True):

@@ -18,6 +18,9 @@ from salesviews.manifest import DataFile, Manifest
 WRITER = "views"
 """The application transaction in which an overwritten table records the sequence that it shows."""
 
+GENERATION = "generation"
+"""The application transaction in which the manifest's table records the newest generation."""
+
 
 def overwrite(
     handle: DeltaTable,
@@ -58,7 +61,7 @@ def write_manifest(target: Lake, new: Manifest) -> None:
     handle = target.open(lake.SNAPSHOTS)
     if handle.version() != new.id - 1:
         raise fenced(lake.SNAPSHOTS, f"is at version {handle.version()}, this process would write {new.id}")
-    overwrite(handle, lake.SNAPSHOTS, new.to_arrow(), {WRITER: new.id})
+    overwrite(handle, lake.SNAPSHOTS, new.to_arrow(), {WRITER: new.id, GENERATION: new.generation})
     if handle.version() != new.id:
         raise fenced(lake.SNAPSHOTS, f"is at version {handle.version()}, this process wrote {new.id}")
 

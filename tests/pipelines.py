@@ -62,8 +62,16 @@ class Pipeline:
     def manifest(self) -> Manifest | None:
         return manifest.read(self.lake) if self.lake.exists(lake.SNAPSHOTS) else None
 
-    def has_counted(self, produced: int) -> bool:
-        """Whether the newest snapshot covers so many messages; fails if a process has ended."""
+    def restart_what_ended(self) -> None:
+        """Start again what has ended, as the supervisor does."""
+        for name, program in list(self.programs.items()):
+            if program.popen.poll() is not None:
+                self.start(name)
+
+    def has_counted(self, produced: int, may_restart: bool = False) -> bool:
+        """Whether the newest snapshot covers so many messages; fails if a process has ended, unless it may."""
+        if may_restart:
+            self.restart_what_ended()
         for name, program in self.programs.items():
             if program.popen.poll() is not None:
                 pytest.fail(f"{name} ended:\n{program.output[-4000:]}")

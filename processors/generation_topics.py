@@ -1,0 +1,147 @@
+"""Kafka's side of a new generation: its typed batches begin with seeds, and ingest begins where Bronze ends."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from processors.views import publication_key
+from salesviews import seed, topics
+from salesviews.errors import BrokerError
+from salesviews.settings import Settings
+from salesviews.typed import SourcePartition
+from salesviews.views import View
+from sinks.contents import Change
+from sinks.silver import ViewChange
+
+_TIMEOUT_S = 60.0
+_POLL_S = 0.1
+_DAY_MS = 86_400_000
+
+
+class GenerationTopics:
+    """
+    :param generation: the one that is made
+    """
+
+    def __init__(self, settings: Settings, generation: int, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._settings = settings
+        self._generation = generation
+        self._sleep = sleep
+        self._admin = AdminClient({**settings.kafka_config, "log_level": 0})
+
+    def begin(self, positions: Any, sums: Iterable[seed.Row], ends: Mapping[SourcePartition, int]) -> int:
+        """Make the generation's topic and groups, so that its processors go on from ``ends``.
+
+        1. Delete the topic of typed batches and the groups, if an interrupted rebuild made them.
+        2. Create the topics.
+        3. Write the seeds.
+        4. Set the ingest group's offsets.
+
+        A crash in between is repaired by doing all of it again: nothing reads them before the manifest names the
+        generation. Without 4, ingest would read everything again, and count nothing twice.
+
+        :return: how many seeds there are
+        :raises BrokerError: if Kafka does not answer or refuses
+        """
+        try:
+            self._delete_rests()
+            topics.create(self._settings, self._generation)
+            name = topics.typees(self._settings, self._generation).name
+            seeds = self._produce((name, None, value, headers) for value, headers in seed.messages(positions, sums))
+            self._set_offsets(ends)
+        except KafkaException as error:
+            raise BrokerError(
+                f"Generation {self._generation} cannot be prepared on {self._settings.broker}: {error.args[0].str()}."
+            ) from error
+        return seeds
+
+    def retract(self, removed: Mapping[View, pa.Table]) -> int:
+        """Write tombstones to ``vues-<view>`` for keys that are no longer there. Gives how many."""
+        return self._produce(
+            (topics.vues(view).name, publication_key(change), None, [])
+            for view, rows in removed.items()
+            for change in _changes(view, rows)
+        )
+
+    def _delete_rests(self) -> None:
+        name = topics.typees(self._settings, self._generation).name
+        groups = [group(self._settings, self._generation) for group in (topics.ingest_group, topics.views_group)]
+        listed = self._admin.list_consumer_groups(request_timeout=_TIMEOUT_S).result().valid
+        rests = [group.group_id for group in listed if group.group_id in groups]
+        if rests:
+            for future in self._admin.delete_consumer_groups(rests, request_timeout=_TIMEOUT_S).values():
+                future.result()
+        changelog = f"changelog__{topics.views_group(self._settings, self._generation)}--"
+        existing = self._admin.list_topics(timeout=_TIMEOUT_S).topics
+        doomed = [topic for topic in existing if topic == name or topic.startswith(changelog)]
+        if not doomed:
+            return
+        for future in self._admin.delete_topics(doomed, request_timeout=_TIMEOUT_S).values():
+            future.result()
+        deadline = time.monotonic() + _TIMEOUT_S
+        while set(doomed) & self._admin.list_topics(timeout=_TIMEOUT_S).topics.keys():
+            if time.monotonic() > deadline:
+                raise BrokerError(f"Kafka did not delete {', '.join(doomed)} within {_TIMEOUT_S:g} s.")
+            self._sleep(_POLL_S)
+
+    def _set_offsets(self, ends: Mapping[SourcePartition, int]) -> None:
+        topic = self._settings.topic
+        topic_id = topics.topic_id(self._settings, topic)
+        offsets = [
+            TopicPartition(topic, source.partition, end)
+            for source, end in sorted(ends.items())
+            if (source.topic, source.topic_id) == (topic, topic_id)
+        ]
+        if not offsets:
+            return
+        request = [ConsumerGroupTopicPartitions(topics.ingest_group(self._settings, self._generation), offsets)]
+        for future in self._admin.alter_consumer_group_offsets(request, request_timeout=_TIMEOUT_S).values():
+            future.result()
+
+    def _produce(self, messages: Iterable[tuple[str, bytes | None, bytes | None, Any]]) -> int:
+        """Send messages, and say how many when all are acknowledged."""
+        produced = 0
+        failures: list[Any] = []
+
+        def note(error: Any, _message: Any) -> None:
+            if error:
+                failures.append(error)
+
+        producer = Producer(
+            {
+                **self._settings.kafka_config,
+                "enable.idempotence": True,
+                "compression.type": "lz4",
+                "message.max.bytes": topics.LARGEST_MESSAGE_BYTES,
+            }
+        )
+        for topic, key, value, headers in messages:
+            while True:
+                try:
+                    producer.produce(topic, value, key, headers=headers, on_delivery=note)
+                except BufferError:
+                    producer.poll(_POLL_S)
+                else:
+                    produced += 1
+                    break
+        waiting = producer.flush(_TIMEOUT_S)
+        if failures or waiting:
+            reason = failures[0].str() if failures else f"{waiting} messages were not acknowledged"
+            raise BrokerError(f"{self._settings.broker} did not take generation {self._generation}'s seeds: {reason}.")
+        return produced
+
+
+def _changes(view: View, rows: pa.Table) -> Iterable[ViewChange]:
+    is_date = pa.types.is_date32(view.window.arrow)
+    window = rows.column(view.window.column)
+    if is_date:
+        starts_ms = [day * _DAY_MS for day in window.cast(pa.int32()).to_pylist()]
+    else:
+        starts_ms = [start // 1000 for start in window.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_pylist()]
+    keys = [rows.column(key).to_pylist() for key in view.key_names]
+    for place, start_ms in enumerate(starts_ms):
+        yield ViewChange(view, Change(tuple(column[place] for column in keys), start_ms, ()))

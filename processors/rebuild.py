@@ -1,0 +1,405 @@
+"""`salesviews rebuild`: all figures computed again from Bronze, as a new generation that replaces the old one at once.
+
+Readers see the old figures until the last step, and the new ones after it. In order:
+
+1. Announce: a manifest with the old figures that names the generation to come. A views process that was counting finds
+   a manifest that is not its own, ends, and waits; so the figures never go back behind what was served.
+2. Wait until Bronze covers the announced positions; what it covers then is what the new generation covers.
+3. Compute every table from Bronze, in a temporary database (``Regeneration``), and compare with the old figures.
+4. Make the generation's topics: seeds, and where ingest goes on (``GenerationTopics``).
+5. Overwrite the view tables and roll-ups. No manifest names these versions yet.
+6. Overwrite ``ventes_clean`` and ``ventes_rejetees``; the same commits close the streams of the old generation, so that
+   a process of it that wakes up later adds nothing.
+7. Write the manifest of the new generation: from here on it is served, and processors work for it.
+
+A crash anywhere leaves the old figures served and views waiting: run it again, or, before 6, give it up
+(``abandon``). A second rebuild announces anew, and the first one then fails in 6 or 7: it is not the newest manifest
+that it follows.
+"""
+
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from deltalake.exceptions import DeltaError
+
+from processors.generation_topics import GenerationTopics
+from processors.regeneration import Regeneration
+from salesviews import changes, definition, files, lake, manifest, typed, views
+from salesviews.changes import ViewChange
+from salesviews.errors import FencedError, LakeError, RebuildError, SalesviewsError
+from salesviews.lake import Lake, Table
+from salesviews.manifest import Manifest
+from salesviews.recount import Recount
+from salesviews.settings import Settings
+from salesviews.typed import SourcePartition
+from sinks.appends import writer_properties
+from sinks.bronze import stream_name
+from sinks.overwrites import GENERATION, WRITER, append_stream, named_files, overwrite, write_manifest
+
+_log = logging.getLogger(__name__)
+
+_POLL_S = 0.5
+_TELL_S = 5.0
+_ATTEMPTS = 5
+CLOSED = 1 << 62
+"""What a stream that takes nothing more says that it covers."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """
+    :param wait_s: how long Bronze may take to reach the positions of the figures
+    :param shown: how many examples of changes are named for each view
+    :param is_dry: compute and compare, and replace nothing
+    """
+
+    memory_mb: int = 1024
+    wait_s: float = 60.0
+    shown: int = 5
+    is_dry: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """
+    :param snapshot: the id of the manifest that serves the new generation; None where it was only computed
+    :param order: how messages of several partitions were put in order
+    :param lost: positions that Kafka deleted before they were read, taken over from the old figures
+    :param notes: what could not be taken over or compared
+    """
+
+    generation: int
+    snapshot: int | None
+    messages: int
+    valid: int
+    order: str
+    lost: int
+    duration_s: float
+    messages_per_s: float
+    positions: dict[str, int]
+    notes: tuple[str, ...]
+    views: tuple[ViewChange, ...]
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(result), default=str))
+    return plain
+
+
+def text(result: Result) -> str:
+    """The result for a person."""
+    return "\n".join(_lines(result))
+
+
+def _lines(result: Result) -> Iterator[str]:
+    yield (
+        f"Generation {result.generation}: {result.messages:,} messages, {result.valid:,} sales that count, "
+        f"in {result.duration_s:.1f} s: {result.messages_per_s:,.0f} messages a second"
+    )
+    yield f"Order: {result.order}"
+    yield from result.notes
+    yield from changes.lines(result.views)
+    if result.snapshot is None:
+        yield "Nothing was replaced: this was a dry run."
+    else:
+        yield f"It is served from snapshot {result.snapshot} on; the processors go over to it by themselves."
+
+
+def run(settings: Settings, options: Options, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Result:
+    """Compute the next generation; Kafka answers by then, unless it is a dry run.
+
+    :raises RebuildError: if it cannot be made
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="salesviews-rebuild-") as folder:
+            return _Rebuild(settings, options, Path(folder), clock).run()
+    except (DeltaError, OSError) as error:
+        raise RebuildError(f"The rebuild did not come to its end: {error}. It can be run again.") from error
+    except duckdb.Error as error:
+        raise RebuildError(
+            f"The rebuild did not come to its end. DuckDB says: {error}. It needs space in {tempfile.gettempdir()} "
+            "(TMPDIR names another folder), about as much as Bronze has, and memory (--memory). It can be run again."
+        ) from error
+
+
+def abandon(target: Lake, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Manifest:
+    """Give up a rebuild that was interrupted: the old generation goes on.
+
+    :raises RebuildError: if there is none, or the old generation cannot go on
+    """
+    found = manifest.read(target)
+    if found is None or found.successor is None:
+        raise RebuildError(f"No rebuild is under way in {target.root}: there is nothing to abandon.")
+    for table in (lake.CLEAN, lake.REJECTED):
+        stream = append_stream(table, found.generation)
+        if target.open(table).transaction_version(stream) == CLOSED:
+            raise RebuildError(
+                f"The rebuild has replaced {table.name} already: generation {found.generation} cannot go on. "
+                "Run `salesviews rebuild` again: it comes to its end."
+            )
+    kept = replace(found, id=found.id + 1, created_at=clock(), successor=None, files=_of_overwritten(found))
+    write_manifest(target, kept)
+    return kept
+
+
+class Progress:
+    """Says how many messages of Bronze were read, how fast, and how long the rest will take.
+
+    :param elapsed_s: seconds since any fixed moment
+    """
+
+    def __init__(self, total: int, elapsed_s: Callable[[], float]) -> None:
+        self._total = total
+        self._elapsed_s = elapsed_s
+        self._started_s = self._told_s = elapsed_s()
+        self._read = 0
+
+    def __call__(self, rows: int) -> None:
+        self._read += rows
+        now_s = self._elapsed_s()
+        if now_s - self._told_s < _TELL_S and self._read < self._total:
+            return
+        self._told_s = now_s
+        rate = self._read / max(now_s - self._started_s, 0.001)
+        _log.info(
+            "%s of %s messages read, %s a second, %.0f s to go",
+            f"{self._read:,}",
+            f"{self._total:,}",
+            f"{rate:,.0f}",
+            max(self._total - self._read, 0) / rate,
+        )
+
+
+class _Rebuild:
+    def __init__(self, settings: Settings, options: Options, folder: Path, clock: Callable[[], datetime]) -> None:
+        self._settings = settings
+        self._options = options
+        self._folder = folder
+        self._clock = clock
+        self._lake = Lake(settings.lake)
+        self._notes: list[str] = []
+
+    def run(self) -> Result:
+        started = time.monotonic()
+        announced = self._newest() if self._options.is_dry else self._announce()  # 1
+        bronze, total, positions = self._wait_for_bronze(announced)  # 2
+        new = replace(
+            announced,
+            id=announced.id + 1,
+            generation=announced.generation + 1,
+            positions=positions,
+            sequence=manifest.EMPTY_SEQUENCE,
+            caught_up=False,
+            definition=definition.digest(),
+            successor=None,
+        )
+        recount = Recount(
+            self._lake,
+            replace(announced, positions=positions),
+            bronze,
+            self._folder,
+            self._settings.dedup_days,
+            None,
+            self._options.memory_mb,
+            Progress(total, time.monotonic),
+        )
+        try:
+            made = Regeneration(recount, announced, self._settings.dedup_days)
+            _log.info("Reading Bronze, version %d", bronze.version)
+            made.judge()  # 3
+            lost, compared = self._compare(made, announced)
+            if not self._options.is_dry:
+                seeds = self._prepare_topics(made, new, compared)  # 4
+                new = self._write(made, announced, replace(new, sequence=typed.last_sequence(seeds - 1)))  # 5, 6
+                write_manifest(self._lake, new)  # 7
+            duration_s = time.monotonic() - started
+            return Result(
+                generation=new.generation,
+                snapshot=None if self._options.is_dry else new.id,
+                messages=made.messages,
+                valid=made.valid,
+                order="as they were counted before" if made.is_order_kept else _by_time(made.order_lost_because),
+                lost=lost,
+                duration_s=round(duration_s, 3),
+                messages_per_s=round(made.messages / duration_s, 1),
+                positions={str(source): end for source, end in sorted(positions.items())},
+                notes=tuple(self._notes),
+                views=tuple(each.change for each in compared.values()),
+            )
+        finally:
+            recount.close()
+
+    # ---- 1 ----
+
+    def _newest(self) -> Manifest:
+        found = manifest.read(self._lake) if self._lake.exists(lake.SNAPSHOTS) else None
+        if found is None:
+            raise RebuildError(f"{self._lake.root} has no snapshot yet: `salesviews views` makes the first one.")
+        return found
+
+    def _announce(self) -> Manifest:
+        for table in (lake.BRONZE, *lake.SILVER, lake.SNAPSHOTS):
+            self._lake.create(table)
+        for _ in range(_ATTEMPTS):
+            before = self._readable_manifest()
+            announced = replace(
+                before,
+                id=self._lake.open(lake.SNAPSHOTS).version() + 1,
+                created_at=self._clock(),
+                caught_up=False,
+                files={**before.files, **self._files_of_appended(before)},
+                successor=before.generation + 1,
+            )
+            try:
+                write_manifest(self._lake, announced)
+            except FencedError:
+                continue  # views wrote a snapshot in between
+            _log.info(
+                "Generation %d is announced; the figures of snapshot %d are served until it is complete",
+                announced.successor,
+                announced.id,
+            )
+            return announced
+        raise RebuildError("The manifest moved on at each attempt to announce the rebuild. Run it again.")
+
+    def _readable_manifest(self) -> Manifest:
+        """The newest manifest; one of empty figures where there is none, or none that can be read."""
+        nothing = Manifest(0, self._clock(), 0, manifest.EMPTY_SEQUENCE, {}, False, {})
+        try:
+            return manifest.read(self._lake) or nothing
+        except LakeError as error:
+            self._notes.append(f"The old figures are not known: {error}")
+            generations = self._lake.open(lake.SNAPSHOTS).transaction_version(GENERATION) or 0
+            return replace(nothing, generation=generations)
+
+    def _files_of_appended(self, before: Manifest) -> dict[str, Any]:
+        """The files of the append-only tables: this is the old generation's last snapshot, for time travel."""
+        named = {}
+        for table in (lake.CLEAN, lake.REJECTED):
+            if table.name not in before.tables:
+                continue
+            try:
+                handle = self._lake.open(table, before.tables[table.name])
+                named[table.name] = named_files(self._lake, handle, table, before.files.get(table.name, ()))
+            except (SalesviewsError, DeltaError, OSError) as error:
+                self._notes.append(f"Snapshots of generation {before.generation} have no single sales: {error}")
+        return named
+
+    # ---- 2 ----
+
+    def _wait_for_bronze(self, announced: Manifest) -> tuple[files.Listing, int, dict[SourcePartition, int]]:
+        """The version of Bronze that is computed from, how many rows it has, and the positions that it covers."""
+        deadline = time.monotonic() + self._options.wait_s
+        while True:
+            handle = self._lake.open(lake.BRONZE)
+            listed = files.of_handle(handle, lake.BRONZE)
+            sources = _sources(self._lake, listed) | announced.positions.keys()
+            covered = {source: handle.transaction_version(stream_name(source)) or 0 for source in sources}
+            behind = {
+                source: (covered[source], end) for source, end in announced.positions.items() if covered[source] < end
+            }
+            if not behind:
+                return listed, handle.count(), covered
+            if time.monotonic() >= deadline:
+                source, (has, wanted) = min(behind.items())
+                raise RebuildError(
+                    f"Bronze covers {source} up to {has}, the figures cover it up to {wanted}"
+                    f"{f' (and {len(behind) - 1} more partitions)' if len(behind) > 1 else ''}: what is computed "
+                    "from it would go back. Ingest has not committed yet, or Bronze was deleted: run "
+                    "`salesviews ingest`, or `salesviews replay`, and then the rebuild again."
+                )
+            time.sleep(_POLL_S)
+
+    # ---- 3 ----
+
+    def _compare(self, made: Regeneration, announced: Manifest) -> tuple[int, dict[views.View, changes.Compared]]:
+        lost = 0
+        compared = {}
+        for view in views.VIEWS:
+            before = self._old_rows(lake.of_view(view), announced)
+            if view is views.QUALITE and before is not None:
+                lost = made.keep_lost(before)
+            compared[view] = changes.compare(view, before, made.view(view), self._options.shown)
+        return lost, compared
+
+    def _old_rows(self, table: Table, announced: Manifest) -> pa.Table | None:
+        if table.name not in announced.tables:
+            return None
+        try:
+            return files.stored_rows(self._lake, announced.listing(self._lake, table))
+        except LakeError as error:
+            self._notes.append(f"The old {table.name} is not compared: {error}")
+            return None
+
+    # ---- 4 ----
+
+    def _prepare_topics(self, made: Regeneration, new: Manifest, compared: dict[views.View, changes.Compared]) -> int:
+        """How many seeds there are: the total order of what is counted from now on begins after them."""
+        topics = GenerationTopics(self._settings, new.generation)
+        seeds = topics.begin(made.positions(new.positions).to_state(), made.sums(), new.positions)
+        topics.retract({view: each.removed_keys for view, each in compared.items()})
+        return seeds
+
+    # ---- 5, 6 ----
+
+    def _write(self, made: Regeneration, announced: Manifest, new: Manifest) -> Manifest:
+        versions: dict[str, int] = {}
+        named = {}
+        tables = [(lake.of_view(view), made.view(view)) for view in views.VIEWS]
+        tables += [(lake.of_roll_up(roll_up), made.roll_up(roll_up)) for roll_up in views.ROLL_UPS]
+        for table, rows in tables:  # 5
+            handle = self._overwrite(table, partial(_same, rows), {WRITER: -new.id})
+            versions[table.name] = handle.version()
+            named[table.name] = named_files(self._lake, handle, table, ())
+        for table, read in ((lake.CLEAN, made.clean), (lake.REJECTED, made.rejected)):  # 6
+            if self._lake.open(lake.SNAPSHOTS).version() != announced.id:
+                raise FencedError("Another rebuild was announced after this one, which ends: nothing was replaced.")
+            streams = {append_stream(table, announced.generation): CLOSED, append_stream(table, new.generation): 0}
+            versions[table.name] = self._overwrite(table, read, streams).version()
+        return replace(new, created_at=self._clock(), tables=versions, files=named)
+
+    def _overwrite(self, table: Table, read: Callable[[], Any], transactions: dict[str, int]) -> Any:
+        """Write all of a table. A commit of the old generation may land in between: then it is written again."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            handle = self._lake.open(table)
+            try:
+                overwrite(handle, table, read(), transactions, writer=writer_properties(table))
+            except FencedError as error:
+                if attempt == _ATTEMPTS:
+                    raise
+                _log.info("%s is written again: %s", table.name, error)
+            else:
+                _log.info("%s is written", table.name)
+                return handle
+        raise AssertionError
+
+
+def _of_overwritten(found: Manifest) -> dict[str, Any]:
+    return {table.name: found.files[table.name] for table in lake.OVERWRITTEN if table.name in found.files}
+
+
+def _same(rows: pa.Table) -> pa.Table:
+    return rows
+
+
+def _by_time(reason: str) -> str:
+    return f"by Kafka's timestamps, as the one before is lost: {reason}"
+
+
+def _sources(target: Lake, bronze: files.Listing) -> set[SourcePartition]:
+    if not bronze.files:
+        return set()
+    with duckdb.connect() as connection:
+        connection.register("bronze", files.dataset(target, bronze))
+        found = connection.execute("SELECT DISTINCT topic_id, partition, topic FROM bronze").fetchall()
+    return {SourcePartition(*each) for each in found}
