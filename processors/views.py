@@ -29,8 +29,9 @@ from quixstreams.models import SerializationContext, Serializer
 from processors.columnar import ColumnarApplication, MessageBatch, Shared
 from processors.counting import NOTHING, Counter, Row, TypedBatch
 from processors.positions import Positions
-from salesviews import generation, lake, money, seed, topics, typed
-from salesviews.errors import FencedError
+from salesviews import generation, money, seed, topics, typed
+from salesviews.errors import FencedError, LakeError
+from salesviews.lake import Lake
 from salesviews.settings import Settings
 from salesviews.views import DAY, VIEWS, Window
 from sinks.contents import Change
@@ -89,7 +90,7 @@ class Taking:
     """
 
     def __init__(self, settings: Settings, application: ColumnarApplication) -> None:
-        self._lake = lake.Lake(settings.lake)
+        self._lake = Lake(settings.lake)
         self._dedup_days = settings.dedup_days
         self._application = application
         self._counter: Counter | None = None
@@ -177,7 +178,7 @@ def build(
         commit_batches=COMMIT_TAKES,
         exactly_once=True,
     )
-    silver = SilverSink(lake.Lake(settings.lake), clock)
+    silver = SilverSink(Lake(settings.lake), clock)
     typees = application.topic(
         topics.typees(settings, mine).name,
         key_deserializer="bytes",
@@ -210,6 +211,23 @@ def build(
 
 def run(settings: Settings) -> None:
     """Run the views process until SIGTERM or SIGINT; it writes a last snapshot before it ends."""
-    mine = generation.begin_counting(lake.Lake(settings.lake))
+    target = Lake(settings.lake)
+    mine = generation.begin_counting(target)
     topics.create(settings, mine)
-    build(settings, mine).run()
+    application = build(settings, mine)
+    _check_silver_is_not_lost(settings, target, mine, application)
+    application.run()
+
+
+def _check_silver_is_not_lost(settings: Settings, target: Lake, mine: int, application: ColumnarApplication) -> None:
+    """Before the sink makes an empty Silver where there is none, and readers see it.
+
+    :raises LakeError: if there are no figures, though typed batches were counted
+    """
+    found = generation.served(target)
+    counted = application.committed_offset(topics.typees(settings, mine).name, 0)
+    if counted and (found is None or found.is_empty):
+        raise LakeError(
+            f"{target.root} has no figures, though {counted:,} typed batches were counted: Silver was deleted, or "
+            "SALESVIEWS_LAKE is not the right address. `salesviews rebuild` computes Silver again from Bronze."
+        )

@@ -1,8 +1,9 @@
 """A whole pipeline as tests drive it, and what it must show: the raw messages, read back, through the witness."""
 
 import json
+import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Context, Decimal
@@ -50,9 +51,14 @@ class Pipeline:
         self.start_process = start_process
         self.programs: dict[str, Any] = {}
 
-    def start(self, name: str) -> None:
-        command = name.partition("-")[0]
-        self.programs[name] = self.start_process(command, settings=replace(self.settings, instance=name))
+    def start(self, name: str, command: Sequence[str] = ()) -> None:
+        """:param command: what stands for ``python -m salesviews``; default: that"""
+        process = name.partition("-")[0]
+        self.programs[name] = self.start_process(
+            process,
+            settings=replace(self.settings, instance=name),
+            command=[*command, process] if command else None,
+        )
 
     def kill_and_restart(self, name: str) -> None:
         """SIGKILL, then a new process of the same name, as the supervisor does."""
@@ -135,6 +141,20 @@ def _plain(value: Any) -> Any:
 
 
 _EXACT = Context(prec=60)
+
+WITH_A_VIEW = (
+    sys.executable,
+    "-c",
+    """
+from salesviews import views
+views.VIEWS = (*views.VIEWS, views.View(
+    "ventes_par_categorie", views.Source.SALES, (views.CATEGORIE,), views.DAY,
+    (views.VENTES_COUNT, views.REVENUE_TOTAL), "sales by product line and day"))
+from salesviews.cli import main
+main()
+""",
+)
+"""The command line of a program that declares one more view."""
 
 
 def assert_silver_is(pipeline: Pipeline, witness: Oracle) -> None:

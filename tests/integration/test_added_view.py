@@ -1,28 +1,17 @@
 import json
-import sys
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from confluent_kafka import Producer
 from oracle import Oracle
-from pipelines import Pipeline, in_total_order, last_values, read_topic, silver
+from pipelines import WITH_A_VIEW, Pipeline, in_total_order, last_values, read_topic, silver
 
 from salesviews import market
 
 SALES = 800
-
-WITH_A_VIEW = """
-from salesviews import views
-views.VIEWS = (*views.VIEWS, views.View(
-    "ventes_par_categorie", views.Source.SALES, (views.CATEGORIE,), views.DAY,
-    (views.VENTES_COUNT, views.REVENUE_TOTAL), "sales by product line and day"))
-from salesviews.cli import main
-main()
-"""
 
 
 def test_adding_a_view_is_adding_one_value(pipeline: Pipeline, eventually: Callable[..., Any]) -> None:
@@ -32,8 +21,7 @@ def test_adding_a_view_is_adding_one_value(pipeline: Pipeline, eventually: Calla
     """
     settings = pipeline.settings
     for name in ("ingest-1", "views-1"):
-        command = [sys.executable, "-c", WITH_A_VIEW, name.partition("-")[0]]
-        pipeline.programs[name] = pipeline.start_process(command=command, settings=replace(settings, instance=name))
+        pipeline.start(name, command=WITH_A_VIEW)
     end = datetime.now(UTC)
     producer = Producer(settings.kafka_config)
     for batch in market.messages(3, SALES, end - timedelta(days=3), end, dirty_pct=5, late_pct=5, first_id=1):

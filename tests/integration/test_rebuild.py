@@ -1,13 +1,14 @@
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Producer
 from oracle import Oracle
-from pipelines import Pipeline, assert_silver_is, in_total_order
+from pipelines import WITH_A_VIEW, Pipeline, assert_silver_is, in_total_order, silver
 
 from salesviews import market
 
@@ -24,8 +25,11 @@ def produce(pipeline: Pipeline, first_id: int) -> None:
     assert producer.flush(30) == 0
 
 
-def rebuild(pipeline: Pipeline, *options: str, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    program = pipeline.start_process("rebuild", "--json", *options, settings=pipeline.settings, environment=environment)
+def rebuild(pipeline: Pipeline, command: Sequence[str] = ()) -> dict[str, Any]:
+    options = ("rebuild", "--json")
+    program = pipeline.start_process(
+        *options, settings=pipeline.settings, command=[*command, *options] if command else None
+    )
     assert program.popen.wait(120) == 0, program.output
     result: dict[str, Any] = json.loads(program.output[program.output.index("\n{") :])
     return result
@@ -62,11 +66,24 @@ def test_a_rebuilt_generation_goes_on_where_bronze_ends(pipeline: Pipeline, even
     pipeline.programs.clear()
     shutil.rmtree(Path(pipeline.settings.lake) / "silver")
     shutil.rmtree(pipeline.settings.state_folder)
-    result = rebuild(pipeline)
+    views = pipeline.start_process("views", settings=pipeline.settings)
+    assert views.popen.wait(60) == 1
+    assert "`salesviews rebuild`" in views.output.splitlines()[-1]
+    assert not (Path(pipeline.settings.lake) / "silver").exists()
+
+    result = rebuild(pipeline, command=WITH_A_VIEW)
     assert "there were no figures before" in result["order"]
+    views = pipeline.start_process("views", settings=pipeline.settings)
+    assert views.popen.wait(60) == 1
+    assert "other rules or views" in views.output.splitlines()[-1]
     for name in ("ingest-1", "views-1"):
-        pipeline.start(name)
+        pipeline.start(name, command=WITH_A_VIEW)
     produce(pipeline, 2_000_000)
     eventually(lambda: pipeline.has_counted(3 * SALES), 120, "more sales")
-    assert_silver_is(pipeline, Oracle(in_total_order(pipeline)))
-    assert_audit_holds(pipeline)
+    witness = Oracle(in_total_order(pipeline))
+    assert_silver_is(pipeline, witness)
+    expected: dict[tuple[Any, ...], int] = defaultdict(int)
+    for sale in witness.ventes_clean:
+        expected[sale["categorie"] or "inconnu", sale["timestamp"].date()] += 1
+    added = silver(pipeline, "ventes_par_categorie")
+    assert {(row["categorie"], row["jour"]): row["ventes_count"] for row in added} == expected
