@@ -43,6 +43,14 @@ class RebuildError(SalesviewsError):
     """A new generation of the figures could not be made; the old ones are served as before."""
 
 
+class ExpiredError(SalesviewsError):
+    """A snapshot that was there is not kept any more."""
+
+
+class UnknownSnapshotError(SalesviewsError):
+    """There never was such a snapshot."""
+
+
 class FencedError(SalesviewsError):
     """Another process wrote what this one owns; this one must stop and start again from what is committed."""
 

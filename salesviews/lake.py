@@ -3,6 +3,7 @@
 Every table is readable by any Delta reader of version 1: UTC timestamps, no column mapping, no deletion vectors.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,6 +153,13 @@ SNAPSHOTS = Table(
     "together, as of which next positions and which last sequence",
 )
 
+RETAINED = Table(
+    "silver/snapshots_retained",
+    SNAPSHOTS.schema.append(pa.field("jour", pa.date32())),
+    ("jour",),
+    "the manifests of earlier snapshots that are kept (`salesviews maintain`), by the day on which they were made",
+)
+
 _PERIOD = ("annee", "mois")
 
 
@@ -165,7 +173,17 @@ def of_roll_up(roll_up: views.RollUp) -> Table:
 
 OVERWRITTEN: tuple[Table, ...] = (*map(of_view, views.VIEWS), *map(of_roll_up, views.ROLL_UPS))
 SILVER: tuple[Table, ...] = (CLEAN, REJECTED, *OVERWRITTEN)
-TABLES: tuple[Table, ...] = (BRONZE, *SILVER, SNAPSHOTS)
+TABLES: tuple[Table, ...] = (BRONZE, *SILVER, SNAPSHOTS, RETAINED)
+
+PROPERTIES: Mapping[str, str] = {
+    # A commit's cost is that of reading the log from its last checkpoint.
+    "delta.checkpointInterval": "10",
+    # What history needs is known to `salesviews maintain` alone.
+    "delta.enableExpiredLogCleanup": "false",
+    # After that, checkpoints forget the files that were replaced; a week of them would be millions.
+    "delta.deletedFileRetentionDuration": "interval 1 hours",
+}
+"""Delta's properties of each table."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +212,7 @@ class Lake:
             partition_by=list(table.partition_by) or None,
             name=table.name.rpartition("/")[2],
             description=table.doc,
+            configuration=PROPERTIES,
         )
 
     def open(self, table: Table, version: int | None = None) -> DeltaTable:

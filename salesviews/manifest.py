@@ -26,6 +26,12 @@ from salesviews.typed import SourcePartition
 EMPTY_SEQUENCE = -1
 """The sequence of a snapshot that covers nothing."""
 
+METADATA = "snapshot"
+"""The key under which a manifest's commit notes its summary."""
+
+SUMMARY = ("id", "created_at", "generation", "sequence", "positions", "caught_up")
+"""The columns that a ``Summary`` has."""
+
 
 @dataclass(frozen=True)
 class DataFile:
@@ -38,6 +44,28 @@ class DataFile:
     path: str
     partition: Partition
     digest: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a list of snapshots says of each: the values of a ``Manifest`` that are no matter of tables and files."""
+
+    id: int
+    created_at: datetime
+    generation: int
+    sequence: int
+    positions: dict[SourcePartition, int]
+    caught_up: bool
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> "Summary":
+        """:param row: of ``silver/snapshots``, as Python values; columns of tables and files are not needed"""
+        return cls(**{name: row[name] for name in SUMMARY if name != "positions"}, positions=_positions(row))
+
+    @classmethod
+    def of_metadata(cls, noted: Mapping[str, Any]) -> "Summary":
+        """:param noted: ``Manifest.commit_metadata``, as it was read back"""
+        return cls.of_row({**noted, "created_at": datetime.fromisoformat(noted["created_at"])})
 
 
 @dataclass(frozen=True)
@@ -73,10 +101,7 @@ class Manifest:
             created_at=row["created_at"],
             generation=row["generation"],
             sequence=row["sequence"],
-            positions={
-                SourcePartition(position["topic_id"], position["partition"], position["topic"]): position["offset"]
-                for position in row["positions"]
-            },
+            positions=_positions(row),
             caught_up=row["caught_up"],
             tables={entry["table"]: entry["version"] for entry in row["tables"]},
             files={
@@ -89,6 +114,19 @@ class Manifest:
             definition=row["definition"],
             successor=row["successor"],
         )
+
+    @property
+    def summary(self) -> Summary:
+        return Summary(**{name: getattr(self, name) for name in SUMMARY})
+
+    @property
+    def commit_metadata(self) -> dict[str, Any]:
+        """What the commit that writes it notes, so that snapshots can be listed from the log alone."""
+        row = self._row
+        return {
+            METADATA: {name: row[name] for name in SUMMARY if name != "created_at"}
+            | {"created_at": self.created_at.isoformat()}
+        }
 
     @property
     def is_empty(self) -> bool:
@@ -169,6 +207,13 @@ class Manifest:
         return [
             {"path": file.path, "partition": list(file.partition), "digest": file.digest} for file in self.files[table]
         ]
+
+
+def _positions(row: Mapping[str, Any]) -> dict[SourcePartition, int]:
+    return {
+        SourcePartition(position["topic_id"], position["partition"], position["topic"]): position["offset"]
+        for position in row["positions"]
+    }
 
 
 def read(source: lake.Lake, version: int | None = None) -> Manifest | None:

@@ -57,6 +57,12 @@ def _positive_int(text: str) -> int:
     return int(text)
 
 
+def _whole_seconds(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > 86_400:
+        raise ValueError("a whole number of seconds from 0 to 86400")
+    return int(text)
+
+
 def _positive_seconds(text: str) -> float:
     try:
         seconds = float(text)
@@ -102,6 +108,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("BRONZE_INTERVAL_S", "5", _positive_seconds, "seconds between two Bronze commits"),
     Setting("SNAPSHOT_INTERVAL_S", "3", _positive_seconds, "seconds between two Silver snapshots"),
     Setting("DEDUP_DAYS", "30", _positive_int, "days, by Kafka timestamps, for which a vente_id is remembered"),
+    Setting("RETENTION_DAYS", "7", _positive_int, "days for which earlier snapshots can be asked for"),
+    Setting(
+        "RETENTION_STEP_S",
+        "600",
+        _whole_seconds,
+        "beyond the last hour, of which every snapshot is kept, the newest of each so many seconds is; 0 keeps all",
+    ),
     Setting(
         "INSTANCE",
         "",
@@ -131,6 +144,8 @@ class Settings:
     bronze_interval_s: float
     snapshot_interval_s: float
     dedup_days: int
+    retention_days: int
+    retention_step_s: int
     instance: str
     ingest_processes: int
     log_level: str

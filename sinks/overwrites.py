@@ -30,11 +30,13 @@ def overwrite(
     *,
     predicate: str | None = None,
     writer: WriterProperties | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """Overwrite what a predicate names (default: all) of a table, through a handle; it then is at the new version.
 
     :param rows: an Arrow table, or a stream of batches
     :param transactions: recorded in the same commit, by name
+    :param metadata: noted by the commit, for who reads the log
     :raises FencedError: if another writer was faster
     """
     try:
@@ -46,7 +48,8 @@ def overwrite(
             schema_mode="overwrite" if table is lake.SNAPSHOTS else None,  # an older program's has fewer columns
             writer_properties=writer or WriterProperties(),
             commit_properties=CommitProperties(
-                app_transactions=[Transaction(name, version) for name, version in transactions.items()]
+                custom_metadata=dict(metadata) if metadata else None,
+                app_transactions=[Transaction(name, version) for name, version in transactions.items()],
             ),
         )
     except CommitFailedError as error:
@@ -61,7 +64,8 @@ def write_manifest(target: Lake, new: Manifest) -> None:
     handle = target.open(lake.SNAPSHOTS)
     if handle.version() != new.id - 1:
         raise fenced(lake.SNAPSHOTS, f"is at version {handle.version()}, this process would write {new.id}")
-    overwrite(handle, lake.SNAPSHOTS, new.to_arrow(), {WRITER: new.id, GENERATION: new.generation})
+    transactions = {WRITER: new.id, GENERATION: new.generation}
+    overwrite(handle, lake.SNAPSHOTS, new.to_arrow(), transactions, metadata=new.commit_metadata)
     if handle.version() != new.id:
         raise fenced(lake.SNAPSHOTS, f"is at version {handle.version()}, this process wrote {new.id}")
 

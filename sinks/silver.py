@@ -87,11 +87,23 @@ class SilverSink(BaseSink):
         found = manifest.read(self._lake)
         if found is not None and not (found.is_empty and found.definition != definition.digest()):
             return
-        versions = {table.name: self._lake.open(table).version() for table in lake.SILVER}
+        handles = {table.name: self._lake.open(table) for table in lake.SILVER}
         number, generation = (1, 0) if found is None else (found.id + 1, found.generation)
         try:
             self._write_manifest(
-                Manifest(number, self._clock(), generation, manifest.EMPTY_SEQUENCE, {}, False, versions)
+                Manifest(
+                    id=number,
+                    created_at=self._clock(),
+                    generation=generation,
+                    sequence=manifest.EMPTY_SEQUENCE,
+                    positions={},
+                    caught_up=False,
+                    tables={name: handle.version() for name, handle in handles.items()},
+                    files={
+                        table.name: named_files(self._lake, handles[table.name], table, ())
+                        for table in lake.OVERWRITTEN
+                    },
+                )
             )
         except FencedError:
             _log.info("another process made the first manifest")
