@@ -105,7 +105,7 @@ def main() -> None:
             bronze_ms.append(bronze_s * 1000)
             silver_ms.append(silver_s * 1000)
             if not arguments.without and time.monotonic() >= due_s:
-                result = maintenance.run(target, OPTIONS, writer)
+                result = maintenance.run(target, OPTIONS, writer_properties)
                 if not result.is_done:
                     raise SystemExit(f"maintenance had problems: {result}")
                 runs_s.append(result.seconds)

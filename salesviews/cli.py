@@ -346,6 +346,67 @@ def rebuild(is_dry: bool, is_abandoned: bool, as_json: bool, shown: int, wait_s:
         click.echo(rebuild.text(result))
 
 
+@commands.command(
+    settings=("HOME", "LAKE", "RETENTION_DAYS", "RETENTION_STEP_S"),
+    examples=(
+        "salesviews maintain --dry-run         what it would delete",
+        "salesviews maintain                   once; exit status 0 if there was no problem",
+        "salesviews maintain --every 600       as `up` runs it",
+    ),
+)
+@click.option(
+    "--every",
+    "interval_s",
+    type=click.FloatRange(1),
+    metavar="SECONDS",
+    help="Again and again, with so long a pause. Default: once.",
+)
+@click.option("--dry-run", is_flag=True, help="Change nothing; show what would be done.")
+@click.option("--json", "as_json", is_flag=True, help="The result as a JSON object; with --every one a line.")
+def maintain(interval_s: float | None, dry_run: bool, as_json: bool) -> None:
+    """Keep the lake small and its commits fast; delete history beyond retention.
+
+    `up` runs it every ten minutes. Where the processes run elsewhere, run it from a timer (a cron job, a Kubernetes
+    CronJob), at least once an hour: without it, each commit is a little slower than the one before, and nothing is ever
+    deleted. Run it by hand when the disk fills.
+
+    It makes checkpoints, cleans up the tables' logs, compacts small files of Bronze and of the clean and rejected
+    sales, and deletes data files that no snapshot inside retention needs: every snapshot of the last hour can be asked
+    for, and before that the newest of each SALESVIEWS_RETENTION_STEP_S, for SALESVIEWS_RETENTION_DAYS. It runs beside
+    live processes, readers, and another of its kind; killed at any point, it goes on the next time. Do not use another
+    program's vacuum on these tables: it does not know what earlier snapshots need.
+
+    The exit status is 0 when there was nothing to look at, and 1 when a table was left alone because of a problem,
+    which is named.
+    """
+    from salesviews import maintenance, maintenance_result
+    from salesviews.lake import Lake
+    from salesviews.retention import Retention
+    from sinks.appends import writer_properties
+
+    settings = _settings()
+    source = Lake(settings.lake)
+    options = maintenance.Options(Retention(settings.retention_days, settings.retention_step_s), is_dry_run=dry_run)
+
+    def show(result: maintenance_result.Result) -> None:
+        if as_json:
+            click.echo(json.dumps(maintenance_result.as_json(result), ensure_ascii=False))
+            return
+        logger = logging.getLogger(maintenance.__name__)
+        logger.info("%s", maintenance_result.line(result))
+        for problem in maintenance_result.problems(result):
+            logger.error("%s", problem)
+
+    if interval_s is not None:
+        maintenance.run_every(source, options, writer_properties, interval_s, show)
+    result = maintenance.run(source, options, writer_properties)
+    if as_json:
+        click.echo(json.dumps(maintenance_result.as_json(result), indent=2, ensure_ascii=False))
+    else:
+        click.echo(maintenance_result.text(result))
+    sys.exit(0 if result.is_done else 1)
+
+
 def main() -> NoReturn:
     """Run a command; an error that an operator can act on ends with its message and status."""
     try:

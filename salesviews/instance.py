@@ -22,6 +22,8 @@ DEMO_MARKER = ".salesviews-demo"
 DEMO_HISTORY_SALES = 200_000
 DEMO_HISTORY_DAYS = 7
 
+MAINTENANCE_INTERVAL_S = 600
+
 _LOCK = "lock"
 
 
@@ -33,7 +35,8 @@ class Stage(IntEnum):
     VIEWS = 2
     INGEST = 3
     WEB = 4
-    GENERATOR = 5
+    MAINTENANCE = 5
+    GENERATOR = 6
 
 
 def parts(settings: Settings) -> list[Part]:
@@ -54,6 +57,7 @@ def parts(settings: Settings) -> list[Part]:
             ready_url=f"{settings.url}/readyz",
             ready_line=f"Dashboard: {settings.url}",
         ),
+        Part("maintain", Stage.MAINTENANCE, (_command("maintain", "--every", str(MAINTENANCE_INTERVAL_S)),)),
     ]
 
 

@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -77,9 +78,31 @@ def run(
     """Maintain a lake once.
 
     :param writer: how the files of an append-only table are written
-    :raises LakeError: if there is no lake, or its snapshots cannot be read: then nothing was deleted
+    :raises LakeError: if there is no lake, or its snapshots cannot be read or kept: then nothing was deleted
     """
-    return _Maintenance(source, options, writer, clock).run()
+    try:
+        return _Maintenance(source, options, writer, clock).run()
+    except (DeltaError, OSError) as error:
+        raise LakeError(
+            f"{source.root} could not be maintained: {error}. Is there space, and are there rights to write?"
+        ) from error
+
+
+def run_every(
+    source: Lake,
+    options: Options,
+    writer: Callable[[Table], WriterProperties],
+    interval_s: float,
+    show: Callable[[Result], None],
+    wait: Callable[[float], None] = time.sleep,
+) -> NoReturn:
+    """Maintain a lake again and again, as soon as there is one."""
+    while True:
+        if any(source.exists(table) for table in lake.TABLES):
+            show(run(source, options, writer))
+        else:
+            _log.info("There is no table in %s yet.", source.root)
+        wait(interval_s)
 
 
 @dataclass(frozen=True)
@@ -444,6 +467,7 @@ class _Maintenance:
             bytes_after=bytes_before - work.deleted_bytes if is_dry_run else sum(file.bytes for file in found.values()),
             log_before=work.log_before,
             log_after=work.log_before - work.log_deleted if is_dry_run else len(self._log(work.table).entries),
+            log_deleted=work.log_deleted,
             deleted=work.deleted,
             compacted=work.compacted,
             compacted_into=work.compacted_into,

@@ -11,6 +11,7 @@ class TableResult:
     """
     :param files_before: data files on disk, those of earlier versions too
     :param log_before: files in the table's log
+    :param log_deleted: how many of them were deleted
     :param deleted: data files that nothing needed any more
     :param compacted: small files that became ``compacted_into`` larger ones
     :param seconds: that the work on this table took
@@ -24,6 +25,7 @@ class TableResult:
     bytes_after: int
     log_before: int
     log_after: int
+    log_deleted: int
     deleted: int
     compacted: int
     compacted_into: int
@@ -54,7 +56,7 @@ class Result:
     @property
     def is_done(self) -> bool:
         """There was nothing that an operator has to look at."""
-        return not self.problems and all(table.problem is None for table in self.tables)
+        return not problems(self)
 
 
 def as_json(result: Result) -> dict[str, Any]:
@@ -64,6 +66,24 @@ def as_json(result: Result) -> dict[str, Any]:
 def text(result: Result) -> str:
     """The result for a person."""
     return "\n".join(_lines(result))
+
+
+def line(result: Result) -> str:
+    """The result in one line, without its problems."""
+    deleted, compacted, into, log = (
+        sum(getattr(table, name) for table in result.tables)
+        for name in ("deleted", "compacted", "compacted_into", "log_deleted")
+    )
+    return (
+        f"Maintained in {result.seconds:.1f} s: {deleted:,} data files and {log:,} log files deleted, {compacted:,} "
+        f"small files became {into:,}; {_kept(result)}"
+    )
+
+
+def problems(result: Result) -> list[str]:
+    """What an operator has to look at."""
+    of_tables = [f"{table.table}: {table.problem}" for table in result.tables if table.problem]
+    return [*of_tables, *result.problems]
 
 
 def _lines(result: Result) -> Iterator[str]:
@@ -76,14 +96,17 @@ def _lines(result: Result) -> Iterator[str]:
             f"{each.table:<{width}}  {_change(each.files_before, each.files_after):>17}  {megabytes:>19}  "
             f"{_change(each.log_before, each.log_after):>15}  {each.seconds:>6.2f}{merged}"
         )
-    kept = f"{result.recent:,} recent snapshots, {result.retained:,} earlier ones kept"
-    yield f"{kept} ({result.copied:,} new, {result.dropped:,} dropped); {result.seconds:.1f} s"
-    for table in result.tables:
-        if table.problem:
-            yield f"PROBLEM {table.table}: {table.problem}"
-    yield from (f"PROBLEM {problem}" for problem in result.problems)
+    yield f"{_kept(result)}; {result.seconds:.1f} s"
+    yield from (f"PROBLEM {problem}" for problem in problems(result))
     if result.is_dry_run:
         yield "Nothing was changed: this was a dry run."
+
+
+def _kept(result: Result) -> str:
+    return (
+        f"{result.recent:,} recent snapshots, {result.retained:,} earlier ones kept ({result.copied:,} new, "
+        f"{result.dropped:,} dropped)"
+    )
 
 
 def _change(before: float, after: float, form: str = ",") -> str:
