@@ -6,9 +6,9 @@ A version can be opened if its commit is in the log, and all commits back to a c
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -27,41 +27,54 @@ _CHECKPOINT = "checkpoint.parquet"
 class Log:
     """What was in the log when it was looked at.
 
-    :param committed_ns: when each version was committed, by the file system's clock; in order of the versions
+    :param commits: the versions whose commit is there, in order
     :param checkpoints: the versions that have a checkpoint, in order
-    :param entries: every file that belongs to a version, with that version, in order
+    :param entries: the name of every file that belongs to a version, and that version, in order
     """
 
     table: Table
     folder: Path
-    committed_ns: Mapping[int, int]
+    commits: tuple[int, ...]
     checkpoints: tuple[int, ...]
-    entries: tuple[tuple[int, Path], ...]
+    entries: tuple[tuple[int, str], ...]
 
     @property
     def newest(self) -> int:
-        return next(reversed(self.committed_ns))
+        return self.commits[-1]
 
     @property
     def oldest(self) -> int:
         """The oldest version that can be opened."""
-        first = next(iter(self.committed_ns))
-        return first if first == 0 or not self.checkpoints else self.checkpoints[0]
+        return self.commits[0] if self.commits[0] == 0 or not self.checkpoints else self.checkpoints[0]
 
     @property
     def since_checkpoint(self) -> int:
         """How many commits a reader of the newest version reads one by one."""
         return self.newest - (self.checkpoints[-1] if self.checkpoints else -1)
 
-    def first_since(self, moment: datetime) -> int:
-        """The first version that was committed at or after a moment; the newest one where none was."""
-        moment_ns = int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1e9)
-        return next((version for version, at_ns in self.committed_ns.items() if at_ns >= moment_ns), self.newest)
+    def committed_ns(self, version: int) -> int:
+        """When a version was committed, by the file system's clock.
 
-    def unneeded(self, first: int) -> tuple[Path, ...]:
+        :raises FileNotFoundError: if it was cleaned up since
+        """
+        return (self.folder / f"{version:020}.{_COMMIT}").stat().st_mtime_ns
+
+    def first_since(self, moment: datetime) -> int:
+        """The first of the versions that were committed at or after a moment; the newest one where none was."""
+        first = self.newest
+        for version in reversed(self.commits):
+            try:
+                if self.committed_ns(version) < moment.timestamp() * 1e9:
+                    break
+            except FileNotFoundError:  # another maintenance has cleaned up
+                break
+            first = version
+        return first
+
+    def unneeded(self, first: int) -> list[Path]:
         """What may be deleted, in this order, so that ``first`` and every later version can be opened."""
         bases = [version for version in self.checkpoints if version <= first]
-        return tuple(path for version, path in self.entries if version < bases[-1]) if bases else ()
+        return [self.folder / name for version, name in self.entries if version < bases[-1]] if bases else []
 
     def actions(self, version: int) -> Iterator[dict[str, Any]]:
         """The actions of a commit.
@@ -86,7 +99,7 @@ class Log:
         """The files that commits after a version added, by their paths under the table."""
         return {
             unquote(action["add"]["path"])
-            for version in self.committed_ns
+            for version in self.commits
             if version > after
             for action in self.actions(version)
             if "add" in action
@@ -96,25 +109,19 @@ class Log:
 def read(lake: Lake, table: Table) -> Log | None:
     """The log as it is now; None where there is no such table."""
     folder = Path(lake.uri(table)) / FOLDER
-    committed_ns: dict[int, int] = {}
-    checkpoints: list[int] = []
-    entries: list[tuple[int, Path]] = []
     try:
-        with os.scandir(folder) as found:
-            for entry in found:
-                if not (match := _ENTRY.fullmatch(entry.name)):
-                    continue
-                version, kind = int(match[1]), match[2]
-                entries.append((version, Path(entry.path)))
-                if kind == _COMMIT:
-                    try:
-                        committed_ns[version] = entry.stat().st_mtime_ns
-                    except FileNotFoundError:  # cleaned up a moment ago
-                        entries.pop()
-                elif kind == _CHECKPOINT:
-                    checkpoints.append(version)
+        names = os.listdir(folder)  # noqa: PTH208 - a thousand paths would take ten times as long as their names
     except FileNotFoundError:
         return None
-    if not committed_ns:
+    found = [(int(match[1]), match[2], match[0]) for match in map(_ENTRY.fullmatch, names) if match]
+    found.sort()
+    commits = tuple(version for version, kind, _ in found if kind == _COMMIT)
+    if not commits:
         return None
-    return Log(table, folder, dict(sorted(committed_ns.items())), tuple(sorted(checkpoints)), tuple(sorted(entries)))
+    return Log(
+        table,
+        folder,
+        commits,
+        tuple(version for version, kind, _ in found if kind == _CHECKPOINT),
+        tuple((version, name) for version, _, name in found),
+    )

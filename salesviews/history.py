@@ -6,9 +6,10 @@ removes versions from the log. So a reader that looks at the log first, and at t
 """
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 import pyarrow.compute as pc
 
@@ -24,6 +25,7 @@ PARAMETER = "as_of"
 
 _LONGEST_ID = 18
 _BATCH_ROWS = 1_000
+_ATTEMPTS = 3
 
 
 def decisions(table_id: str) -> str:
@@ -54,16 +56,19 @@ class Kept:
         return [*self.retained, *self.recent]
 
 
+_State: TypeAlias = tuple[int, int]
+"""A version and when it was committed: another one means that something changed."""
+
+
 class Shelf:
     """Reads what is kept. It remembers what it has read: later looks cost what is new. For several threads."""
 
     def __init__(self, source: Lake) -> None:
         self._lake = source
         self._looking = threading.Lock()
-        self._recent: dict[tuple[int, int], Summary] = {}
-        self._state: tuple[int, int] | None = None
-        self._oldest = 0
         self._kept = Kept((), (), None, "")
+        self._recent: dict[int, Summary] = {}
+        self._states: tuple[_State | None, _State | None] = (None, None)
 
     def look(self) -> Kept:
         """What is kept now.
@@ -75,26 +80,40 @@ class Shelf:
         :raises LakeError: naming the file that cannot be read
         """
         with self._looking:
-            if (log := delta_log.read(self._lake, lake.SNAPSHOTS)) is None:  # 1
-                return Kept((), (), None, "")
-            kept = self._retained(log)  # 2
-            self._kept = replace(kept, recent=list(self._read_recent(log, kept.decided or 1)))  # 3
-            return self._kept
+            for _ in range(_ATTEMPTS):
+                try:
+                    return self._look()
+                except FileNotFoundError as error:  # the log was cleaned up between 1 and 3
+                    failure = error
+            raise LakeError(f"The log of {lake.SNAPSHOTS.name} cannot be read: {failure}") from failure
 
-    def _retained(self, snapshots: Log) -> Kept:
+    def _look(self) -> Kept:
+        if (log := delta_log.read(self._lake, lake.SNAPSHOTS)) is None:  # 1
+            return Kept((), (), None, "")
+        states = (_state(log, log.commits[0]), self._retained_state())
+        if states != self._states:  # 2: the log was cleaned up, more is retained, or all is made anew
+            kept = self._read_retained()
+            if kept.table_id != self._kept.table_id:
+                self._recent = {}
+            self._kept, self._states = kept, states
+        first = self._kept.decided or 1
+        versions = [version for version in log.commits if version >= first]
+        self._recent = {version: self._recent.get(version) or self._summary(log, version) for version in versions}  # 3
+        return replace(self._kept, recent=list(self._recent.values()))
+
+    def _retained_state(self) -> _State | None:
         log = delta_log.read(self._lake, lake.RETAINED)
-        state = None if log is None else (log.newest, log.committed_ns[log.newest])
-        is_known = bool(self._kept.table_id) and state == self._state and snapshots.oldest >= self._oldest
-        self._state, self._oldest = state, snapshots.oldest
-        if is_known:
-            return self._kept
+        return None if log is None else _state(log, log.newest)
+
+    def _read_retained(self) -> Kept:
+        """What is kept, without the recent ones."""
         table_id = str(self._lake.open(lake.SNAPSHOTS).metadata().id)
-        if log is None:
-            return Kept((), (), None, table_id)
+        nothing = Kept((), (), None, table_id)
+        if not self._lake.exists(lake.RETAINED):
+            return nothing
         handle = self._lake.open(lake.RETAINED)
-        decided = handle.transaction_version(decisions(table_id))
-        if decided is None:
-            return Kept((), (), None, table_id)
+        if (decided := handle.transaction_version(decisions(table_id))) is None:
+            return nothing
         listed = files.of_handle(handle, lake.RETAINED)
         rows = (row for batch in files.batches(self._lake, listed, SUMMARY, _BATCH_ROWS) for row in batch.to_pylist())
         return Kept(sorted(map(Summary.of_row, rows), key=lambda each: each.id), (), int(decided), table_id)
@@ -122,29 +141,20 @@ class Shelf:
                 return manifest.of_checked_row(row, f"row {of.id} of {lake.RETAINED.name}")
         return None
 
-    def _read_recent(self, log: Log, first: int) -> Iterable[Summary]:
-        read: dict[tuple[int, int], Summary] = {}
-        for version, at_ns in log.committed_ns.items():
-            if version < first:
-                continue
-            summary = self._recent.get((version, at_ns)) or self._summary(log, version)
-            if summary is not None:
-                read[version, at_ns] = summary
-        self._recent = read
-        return read.values()
-
-    def _summary(self, log: Log, version: int) -> Summary | None:
+    def _summary(self, log: Log, version: int) -> Summary:
         try:
             noted = log.metadata(version, METADATA)
             if noted is not None:
                 return Summary.of_metadata(noted)
-            found = manifest.read(self._lake, version)
-        except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
-            raise LakeError(
-                f"Commit {version} of {lake.SNAPSHOTS.name} does not say which snapshot it is: {error!r}. "
-                f"Is {log.folder} damaged?"
-            ) from error
-        return None if found is None else found.summary
+            if (found := manifest.read(self._lake, version)) is not None:
+                return found.summary
+            reason = "it holds no manifest"
+        except (KeyError, TypeError, ValueError) as error:
+            reason = repr(error)
+        raise LakeError(
+            f"Version {version} of {lake.SNAPSHOTS.name} does not say which snapshot it is: {reason}. "
+            f"Is {log.folder} damaged?"
+        )
 
 
 class History:
@@ -250,6 +260,13 @@ class History:
         """When the table of the snapshots was created."""
         created_ms: int = self._lake.open(lake.SNAPSHOTS).metadata().created_time
         return datetime.fromtimestamp(created_ms / 1000, UTC)
+
+
+def _state(log: Log, version: int) -> _State | None:
+    try:
+        return version, log.committed_ns(version)
+    except FileNotFoundError:  # cleaned up a moment ago
+        return None
 
 
 def parse(text: str) -> int | datetime:

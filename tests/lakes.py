@@ -1,6 +1,6 @@
 """A lake as the pipeline writes it, without a broker: the real parser, counter and sinks, fed with payloads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -50,11 +50,11 @@ class MadePoll(Poll):
 class LakeMaker:
     """Ingest and views in one process, a batch at a time: ``send`` batches, then ``checkpoint``."""
 
-    def __init__(self, target: Lake) -> None:
+    def __init__(self, target: Lake, clock: Callable[[], datetime] = lambda: START) -> None:
         self.lake = target
         self._parser = Parser()
         self._bronze = BronzeSink(target)
-        self._silver = SilverSink(target, lambda: START)
+        self._silver = SilverSink(target, clock)
         for sink in (self._bronze, self._silver):
             sink.start()
         self._positions = Positions()

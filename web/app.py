@@ -8,8 +8,10 @@ from flask import Flask, Response
 
 from web import errors
 from web.answers import Answers
+from web.past import PastSnapshots
 from web.pipeline import PipelineWatch
-from web.routes import operations, page, quality, sales
+from web.questions import Questions
+from web.routes import operations, page, quality, sales, snapshots
 from web.snapshot import SnapshotStore
 
 _HEADERS = {
@@ -27,19 +29,23 @@ _HEADERS = {
 
 def create_app(
     store: SnapshotStore,
+    past: PastSnapshots,
     pipeline: PipelineWatch,
     clock: Callable[[], datetime],
     last_audit: Callable[[], dict[str, Any] | None],
 ) -> Flask:
     """The application. It starts nothing: ``store`` and ``pipeline`` are started and closed by who made them.
 
+    :param past: the earlier snapshots of the same lake
     :param clock: now, in UTC
     :param last_audit: the result of the last `salesviews audit`, None if there was none
     """
     app = Flask(__name__)
     answers = Answers(pipeline, clock)
-    app.register_blueprint(sales.routes(store, answers, clock))
-    app.register_blueprint(quality.routes(store, answers))
+    questions = Questions(store, past)
+    app.register_blueprint(sales.routes(questions, answers, clock))
+    app.register_blueprint(quality.routes(questions, answers))
+    app.register_blueprint(snapshots.routes(store, past.history, answers))
     app.register_blueprint(operations.routes(store, pipeline, answers, clock, last_audit))
     app.register_blueprint(page.routes())
     errors.register(app)

@@ -8,14 +8,16 @@ import logging
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from salesviews.errors import ParameterError
+from salesviews import history
+from salesviews.errors import ExpiredError, LakeError, ParameterError, UnknownSnapshotError
 from web.answers import json_response
+from web.past import BusyError, NotInSnapshotError
 from web.snapshot import NoSnapshotError
 
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1
-"""What a client is told to wait where there is no snapshot yet."""
+"""What a client is told to wait where there is no snapshot yet, or where too many wait."""
 
 
 def response(status: int, code: str, message: str, parameter: str | None = None) -> Response:
@@ -43,6 +45,27 @@ def register(app: Flask) -> None:
     @app.errorhandler(NoSnapshotError)
     def no_snapshot(error: NoSnapshotError) -> Response:
         return unready("no_snapshot", str(error))
+
+    @app.errorhandler(ExpiredError)
+    def expired(error: ExpiredError) -> Response:
+        return response(410, "snapshot_expired", str(error), history.PARAMETER)
+
+    @app.errorhandler(UnknownSnapshotError)
+    def unknown_snapshot(error: UnknownSnapshotError) -> Response:
+        return response(404, "no_such_snapshot", str(error), history.PARAMETER)
+
+    @app.errorhandler(NotInSnapshotError)
+    def not_in_snapshot(error: NotInSnapshotError) -> Response:
+        return response(404, "not_in_snapshot", str(error), history.PARAMETER)
+
+    @app.errorhandler(BusyError)
+    def busy(error: BusyError) -> Response:
+        return unready("busy", str(error))
+
+    @app.errorhandler(LakeError)
+    def unreadable(error: LakeError) -> Response:
+        logger.error("%s %s failed: %s", request.method, request.full_path.rstrip("?"), error)
+        return response(500, "lake_unreadable", str(error))
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:

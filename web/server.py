@@ -11,9 +11,12 @@ import waitress
 
 from salesviews import audit_result
 from salesviews.errors import AddressError
+from salesviews.history import History
 from salesviews.lake import Lake
+from salesviews.retention import Retention
 from salesviews.settings import Settings
 from web.app import create_app
+from web.past import PastSnapshots
 from web.pipeline import KafkaObserver, PipelineWatch
 from web.snapshot import SnapshotStore
 
@@ -40,10 +43,13 @@ def run(settings: Settings) -> None:
 
     # 1
     listener = _listen(settings.host, settings.port)
-    store = SnapshotStore(Lake(settings.lake), now)
+    lake = Lake(settings.lake)
+    store = SnapshotStore(lake, now)
+    retention = Retention(settings.retention_days, settings.retention_step_s)
+    past = PastSnapshots(lake, History(lake, retention, now))
     pipeline = PipelineWatch(KafkaObserver(settings, lambda: store.generation), now)
     server = waitress.create_server(
-        create_app(store, pipeline, now, lambda: audit_result.last(settings.home)),
+        create_app(store, past, pipeline, now, lambda: audit_result.last(settings.home)),
         sockets=[listener],
         threads=THREADS,
         ident="salesviews",

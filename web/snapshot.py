@@ -64,11 +64,15 @@ class Failure:
 class Snapshot:
     """What one request sees: the tables by their short names (``hourly_sales``), all of one manifest."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, manifests: Mapping[str, Manifest]) -> None:
+    def __init__(
+        self, cursor: duckdb.DuckDBPyConnection, manifests: Mapping[str, Manifest], as_of: str | None = None
+    ) -> None:
         """
         :param manifests: those that were served, by their digest
+        :param as_of: how it was asked for; None: it is the one that is served
         :raises NoSnapshotError: if none was ever loaded
         """
+        self.as_of = as_of
         self._cursor = cursor
         rows = self.query("SELECT digest FROM snapshots")
         if not rows:
@@ -114,17 +118,9 @@ class SnapshotStore:
         self._lake = lake
         self._clock = clock
         self._elapsed_s = elapsed_s
-        self._database = duckdb.connect(
-            ":memory:",
-            config={
-                "enable_external_access": False,
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-            },
-        )
-        self._database.execute("SET GLOBAL TimeZone = 'UTC'")
+        self._database = new_database()
         for table in (SNAPSHOTS, *OVERWRITTEN):
-            _replace(self._database, table, table.schema.empty_table())
+            replace_rows(self._database, table, table.schema.empty_table())
         self._manifests: dict[str, Manifest] = {}
         self._loading = threading.Lock()
         self._manifest_table: files.Listing | None = None
@@ -218,10 +214,10 @@ class SnapshotStore:
                     continue
                 changed = set(after.files) if before is None else after.changed_since(before)
                 keeps = before is not None and bool(table.partition_by)
-                _replace(cursor, table, files.rows(self._lake, after, changed), changed if keeps else None)
+                replace_rows(cursor, table, files.rows(self._lake, after, changed), changed if keeps else None)
                 loaded[table.name] = after
                 partitions_read += len(changed)
-            _replace(cursor, SNAPSHOTS, named.to_arrow())  # 3
+            replace_rows(cursor, SNAPSHOTS, named.to_arrow())  # 3
             self._manifests.pop(named.digest, None)
             self._manifests[named.digest] = named
             for digest in list(self._manifests)[:-_MANIFESTS]:
@@ -262,7 +258,21 @@ class SnapshotStore:
         )
 
 
-def _replace(
+def new_database() -> duckdb.DuckDBPyConnection:
+    """An empty database in memory, that reaches nothing else."""
+    database = duckdb.connect(
+        ":memory:",
+        config={
+            "enable_external_access": False,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        },
+    )
+    database.execute("SET GLOBAL TimeZone = 'UTC'")
+    return database
+
+
+def replace_rows(
     cursor: duckdb.DuckDBPyConnection, table: Table, rows: pa.Table, changed: set[files.Partition] | None = None
 ) -> None:
     """Give a table new rows: all of them, or those of the ``changed`` partitions."""

@@ -15,7 +15,7 @@ from salesviews import settings as settings_module
 
 TIMEOUT_S = 30.0
 
-COMMANDS = ["demo", "up", "broker", "topics", "ingest", "views", "web", "generate", "status", "audit"]
+COMMANDS = ["demo", "up", "broker", "topics", "ingest", "views", "web", "generate", "status", "audit", "maintain"]
 
 STATUS = {
     "data": {

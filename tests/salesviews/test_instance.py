@@ -23,9 +23,9 @@ def nowhere() -> dict[str, str]:
 def test_an_embedded_broker_is_started_only_where_none_is_named() -> None:
     """Without SALESVIEWS_BROKER the broker is the first part; with it there is none."""
     embedded = instance.parts(settings_module.read({}))
-    assert [part.name for part in embedded] == ["broker", "topics", "views", "ingest-1", "web"]
+    assert [part.name for part in embedded] == ["broker", "topics", "views", "ingest-1", "web", "maintain"]
     named = instance.parts(settings_module.read({"SALESVIEWS_BROKER": "kafka.example:9092"}))
-    assert [part.name for part in named] == ["topics", "views", "ingest-1", "web"]
+    assert [part.name for part in named] == ["topics", "views", "ingest-1", "web", "maintain"]
 
 
 def test_each_ingest_process_has_a_name_of_its_own() -> None:

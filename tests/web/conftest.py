@@ -11,21 +11,25 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
+from deltalake import CommitProperties, write_deltalake
 from flask import Flask
 from flask.testing import FlaskClient
 
 from salesviews import audit_result, lake, views
+from salesviews.history import History
 from salesviews.lake import Lake, Table
 from salesviews.manifest import DataFile, Manifest
+from salesviews.retention import Retention
 from salesviews.typed import SourcePartition
 from sinks.overwrites import named_files
 from web import create_app
+from web.past import PastSnapshots
 from web.pipeline import Group, Observation, Partition, PipelineWatch
 from web.snapshot import SnapshotStore
 
 TABLES = {table.name.rpartition("/")[2]: table for table in lake.SILVER}
 TOPIC_ID = "topic-1"
+RETENTION = Retention(days=7, step_s=600)
 
 
 class SilverWriter:
@@ -71,7 +75,12 @@ class SilverWriter:
             tables={table.name: self.lake.open(table).version() for table in lake.SILVER},
             files={table.name: self._named_files(table) for table in lake.OVERWRITTEN},
         )
-        write_deltalake(handle, written.to_arrow(), mode="overwrite")
+        write_deltalake(
+            handle,
+            written.to_arrow(),
+            mode="overwrite",
+            commit_properties=CommitProperties(custom_metadata=written.commit_metadata),
+        )
         return written
 
 
@@ -169,8 +178,13 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def app(store: SnapshotStore, pipeline: PipelineWatch, clock: FakeClock, home: Path) -> Flask:
-    return create_app(store, pipeline, clock, lambda: audit_result.last(home))
+def past(silver: SilverWriter, clock: FakeClock) -> PastSnapshots:
+    return PastSnapshots(silver.lake, History(silver.lake, RETENTION, clock))
+
+
+@pytest.fixture
+def app(store: SnapshotStore, past: PastSnapshots, pipeline: PipelineWatch, clock: FakeClock, home: Path) -> Flask:
+    return create_app(store, past, pipeline, clock, lambda: audit_result.last(home))
 
 
 @pytest.fixture

@@ -3,26 +3,25 @@
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from salesviews import event, views
-from web import parameters
 from web.answers import Answers
-from web.snapshot import Snapshot, SnapshotStore
+from web.questions import Questions
+from web.snapshot import Snapshot
 
 _SUMS = ", ".join(f"sum({name})::BIGINT AS {name}" for name in views.QUALITE.measure_names)
 _QUALITY_SQL = f"SELECT motif, {_SUMS} FROM qualite GROUP BY motif"
 
 
-def routes(store: SnapshotStore, answers: Answers) -> Blueprint:
+def routes(questions: Questions, answers: Answers) -> Blueprint:
     quality = Blueprint("quality", __name__)
 
     @quality.get("/api/quality")
     def report() -> Response:
-        parameters.read((), request.args)
-        with store.read() as snapshot:
+        with questions.read(()) as (_, snapshot):
             data = _report(snapshot)
-        return answers.of_value(data, snapshot.manifest)
+        return answers.of_value(data, snapshot.manifest, snapshot.as_of)
 
     return quality
 

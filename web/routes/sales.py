@@ -4,14 +4,15 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from salesviews import views
 from salesviews.errors import ParameterError
 from web import parameters
 from web.answers import Answers
 from web.parameters import Moment, Parameter
-from web.snapshot import Snapshot, SnapshotStore, instant_of
+from web.questions import Questions
+from web.snapshot import Snapshot, instant_of
 
 _HOUR = views.HOUR.duration
 _DEFAULT_HOURS = timedelta(hours=24)
@@ -47,30 +48,28 @@ _HOURLY_SALES_SQL = """
 """
 
 
-def routes(store: SnapshotStore, answers: Answers, clock: Callable[[], datetime]) -> Blueprint:
+def routes(questions: Questions, answers: Answers, clock: Callable[[], datetime]) -> Blueprint:
     sales = Blueprint("sales", __name__)
 
     @sales.get("/api/aggregated_sales")
     def aggregated_sales() -> Response:
-        values = parameters.read(AGGREGATED_SALES, request.args)
-        with store.read() as snapshot:
+        with questions.read(AGGREGATED_SALES) as (values, snapshot):
             rows = _aggregated_sales(snapshot, values)
-        return answers.of_json(rows, snapshot.manifest)
+        return answers.of_json(rows, snapshot.manifest, snapshot.as_of)
 
     @sales.get("/api/top_products")
     def top_products() -> Response:
-        values = parameters.read(TOP_PRODUCTS, request.args)
-        with store.read() as snapshot:
+        with questions.read(TOP_PRODUCTS) as (values, snapshot):
             rows = snapshot.json_rows(_TOP_PRODUCTS_SQL, _TOP_PRODUCTS_ORDER, [values["limit"]])
-        return answers.of_json(rows, snapshot.manifest)
+        return answers.of_json(rows, snapshot.manifest, snapshot.as_of)
 
     @sales.get("/api/hourly_sales")
     def hourly_sales() -> Response:
-        values = parameters.read(HOURLY_SALES, request.args)
-        with store.read() as snapshot:
-            first, end = _hours(values["date"], values["from"], values["to"], _latest_hour(snapshot) or _hour(clock()))
+        with questions.read(HOURLY_SALES) as (values, snapshot):
+            now = clock() if snapshot.as_of is None else snapshot.manifest.created_at
+            first, end = _hours(values["date"], values["from"], values["to"], _latest_hour(snapshot) or _hour(now))
             rows = snapshot.json_rows(_HOURLY_SALES_SQL, "heure", [first, end - _HOUR])
-        return answers.of_json(rows, snapshot.manifest)
+        return answers.of_json(rows, snapshot.manifest, snapshot.as_of)
 
     return sales
 

@@ -1,0 +1,47 @@
+"""What data endpoints are asked: their own parameters, and which snapshot shall answer."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from flask import request
+
+from salesviews import history
+from web import parameters
+from web.parameters import Parameter
+from web.past import PastSnapshots
+from web.snapshot import Snapshot, SnapshotStore
+
+AS_OF = Parameter(
+    history.PARAMETER, history.parse, "an earlier snapshot: its id, or a time; default: the one that is served"
+)
+
+
+@dataclass(frozen=True)
+class Questions:
+    """
+    :param live: the snapshot that is served
+    :param past: the earlier ones
+    """
+
+    live: SnapshotStore
+    past: PastSnapshots
+
+    @contextmanager
+    def read(self, declared: Sequence[Parameter]) -> Iterator[tuple[dict[str, Any], Snapshot]]:
+        """The values of this request's parameters, and the snapshot that it asks for with ``as_of``.
+
+        Leave it before anything is sent. The answer is to name the snapshot's ``manifest`` and ``as_of``.
+
+        :raises ParameterError: naming the parameter that cannot be used
+        :raises SalesviewsError: as ``SnapshotStore.read`` and ``PastSnapshots.read``
+        """
+        values = parameters.read((*declared, AS_OF), request.args)
+        asked = values.pop(AS_OF.name)
+        if asked is None:
+            with self.live.read() as snapshot:
+                yield values, snapshot
+        else:
+            with self.past.read(asked, request.args[AS_OF.name]) as snapshot:
+                yield values, snapshot
