@@ -272,27 +272,13 @@ class Recount:
 
     def make_view(self, view: views.View) -> str:
         """A view's rows as a table, amounts in cents. Gives its name."""
-        keys = [f"{dimension.sql} AS {name(dimension.name)}" for dimension in view.key]
-        sums = [f"({measure.sql})::HUGEINT AS {name(measure.name)}" for measure in view.measures]
-        start = "make_timestamp(start_ms * 1000)"
-        window = f"{start}::DATE" if pa.types.is_date32(view.window.arrow) else f"timezone('UTC', {start})"
-        groups = ", ".join(str(place + 1) for place in range(len(keys) + 1))
-        self.connection.execute(
-            f"CREATE TABLE {recomputed(view)} AS SELECT * EXCLUDE (start_ms), {window} AS {view.window.column}, "
-            f"year({start})::INTEGER AS annee, month({start})::INTEGER AS mois FROM ("
-            f"SELECT {', '.join([*keys, f'{view.start_ms_sql} AS start_ms', *sums])}, "
-            f"min(position) AS position FROM {view.source} GROUP BY {groups})"
-        )
+        rows = view.rows_sql(view.source, "min(position) AS position")
+        self.connection.execute(f"CREATE TABLE {recomputed(view)} AS {rows}")
         return recomputed(view)
 
     def roll_up(self, roll_up: views.RollUp) -> str:
         """A roll-up's rows as a query, amounts in cents; its view was made."""
-        group = ", ".join(roll_up.group)
-        figures = [f"{figure.sql}{_huge(figure)} AS {name(figure.name)}" for figure in roll_up.columns]
-        return (
-            f"(SELECT {group}, {', '.join(figures)}, min(position) AS position "
-            f"FROM {recomputed(roll_up.view)} GROUP BY {group})"
-        )
+        return f"({roll_up.rows_sql(recomputed(roll_up.view), 'min(position) AS position')})"
 
     def found(self, table: Table, is_money: Sequence[str]) -> str:
         """A view or roll-up as Silver holds it at the snapshot, as a table with amounts in cents. Gives its name."""
@@ -389,7 +375,3 @@ def recomputed(view: views.View) -> str:
 
 def _integer(column: str) -> str:
     return "VARCHAR" if column == "jour_semaine" else "INTEGER"
-
-
-def _huge(figure: views.Figure) -> str:
-    return "" if pa.types.is_floating(figure.arrow) else "::HUGEINT"

@@ -119,6 +119,24 @@ class View:
     def measure_names(self) -> tuple[str, ...]:
         return tuple(measure.name for measure in self.measures)
 
+    def rows_sql(self, relation: str, more: str = "") -> str:
+        """The query that computes the view's rows: every column of its table, amounts in cents.
+
+        :param relation: with the columns of the source
+        :param more: one more aggregate, named
+        """
+        keys = [f'{dimension.sql} AS "{dimension.name}"' for dimension in self.key]
+        sums = [f'({measure.sql})::HUGEINT AS "{measure.name}"' for measure in self.measures]
+        start = "make_timestamp(start_ms * 1000)"
+        window = f"{start}::DATE" if pa.types.is_date32(self.window.arrow) else f"timezone('UTC', {start})"
+        groups = ", ".join(str(place + 1) for place in range(len(keys) + 1))
+        return (
+            f"SELECT * EXCLUDE (start_ms), {window} AS {self.window.column}, "
+            f"year({start})::INTEGER AS annee, month({start})::INTEGER AS mois FROM ("
+            f"SELECT {', '.join([*keys, f'{self.start_ms_sql} AS start_ms', *sums, *([more] if more else [])])} "
+            f"FROM {relation} GROUP BY {groups})"
+        )
+
     @property
     def schema(self) -> pa.Schema:
         """Key, window, measures, then the partition columns: the year and month of the window's start."""
@@ -159,6 +177,19 @@ class RollUp:
     columns: tuple[Figure, ...]
     partitioned: bool
     doc: str
+
+    def rows_sql(self, relation: str, more: str = "") -> str:
+        """The query that computes the roll-up's rows: every column of its table, amounts in cents.
+
+        :param relation: with the columns of the view
+        :param more: one more aggregate, named
+        """
+        figures = [
+            f'({figure.sql}){"" if pa.types.is_floating(figure.arrow) else "::HUGEINT"} AS "{figure.name}"'
+            for figure in self.columns
+        ]
+        group = ", ".join(f'"{name}"' for name in self.group)
+        return f"SELECT {', '.join([group, *figures, *([more] if more else [])])} FROM {relation} GROUP BY {group}"
 
     @property
     def schema(self) -> pa.Schema:
