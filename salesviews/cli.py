@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -16,7 +17,7 @@ import click
 
 from salesviews import __version__, generate
 from salesviews import settings as settings_module
-from salesviews.errors import SalesviewsError
+from salesviews.errors import LakeError, LineageError, ParameterError, SalesviewsError
 from salesviews.settings import Setting, Settings
 
 
@@ -405,6 +406,107 @@ def maintain(interval_s: float | None, dry_run: bool, as_json: bool) -> None:
     else:
         click.echo(maintenance_result.text(result))
     sys.exit(0 if result.is_done else 1)
+
+
+@commands.command(
+    settings=("HOME", "LAKE"),
+    examples=(
+        "salesviews lineage ventes_par_pays --key pays=France --window 2025-12-22T10:00",
+        "salesviews lineage top_produits --key produit_nom=Laptop --key categorie=Electronique",
+        "salesviews lineage hourly_sales --window 2025-12-22T10:00 --json | jq -r .behind.messages[].raw.payload.data",
+        "salesviews lineage --vente 42",
+        "salesviews lineage --position ventes/0/8472",
+    ),
+)
+@click.argument("view", required=False)
+@click.option(
+    "--key", "keys", multiple=True, metavar="NAME=VALUE", help="A key column and its value, exactly; repeatable."
+)
+@click.option("--window", metavar="START", help="Start of the window in UTC: 2025-12-22T10:00, or a day.")
+@click.option(
+    "--limit", default=20, type=click.IntRange(1, 100_000), metavar="N", help="How many messages of each list."
+)
+@click.option("--after", metavar="CURSOR", help="The next page of what is behind the figure.")
+@click.option("--left-out-after", metavar="CURSOR", help="The next page of what was left out.")
+@click.option("--vente", "vente_id", metavar="ID", help="The story of a sale instead, by its vente_id.")
+@click.option("--position", metavar="TOPIC/PARTITION/OFFSET", help="The story of one message instead.")
+@click.option("--json", "as_json", is_flag=True, help="The answer as one JSON object.")
+@click.option(
+    "--memory", "memory_mb", default=1024, type=click.IntRange(256), metavar="MB", help="Memory that DuckDB may take."
+)
+def lineage(
+    view: str | None,
+    keys: Sequence[str],
+    window: str | None,
+    limit: int,
+    after: str | None,
+    left_out_after: str | None,
+    vente_id: str | None,
+    position: str | None,
+    as_json: bool,
+    memory_mb: int,
+) -> None:
+    """Show the sales behind a figure of VIEW, and their raw messages; or the story of one sale.
+
+    Use it when somebody asks where a number comes from, or whether a sale happened exactly this way. VIEW is a view or
+    a roll-up; the figure is chosen by all of its key columns, and by its window where it has one. Every sale behind it
+    is listed with its position in Kafka, its times, and its payload byte for byte; then the duplicates and rejected
+    messages that one would look for in it, and why they do not count. What is listed, on all pages, adds up to the
+    figure.
+
+    --vente and --position tell what became of a sale or a message: each payload is parsed again, and the figures that
+    it is part of are named.
+
+    It only reads the lake, at its newest snapshot. The exit status is 0 when all is proved, 1 when a figure is not what
+    is behind it, 2 when there is no such figure or it could not be told.
+    """
+    from salesviews import lineage, lineage_answer, lineage_text, manifest, story
+    from salesviews.lake import Lake
+    from salesviews.queries import Bounds
+
+    settings = _settings()
+    if sum(each is not None for each in (view, vente_id, position)) != 1:
+        raise click.UsageError("Give one of VIEW, --vente and --position.")
+    if view is None and (keys or window or after or left_out_after):
+        raise click.UsageError("--key, --window, --after and --left-out-after are for the lineage of a VIEW.")
+    key = _key(keys)
+    source = Lake(settings.lake)
+    told: lineage.Lineage | story.Story
+    with tempfile.TemporaryDirectory(prefix="salesviews-lineage-") as folder:
+        bounds = Bounds(memory_mb=memory_mb, spill_folder=folder)
+        try:
+            snapshot = manifest.read(source)
+            if snapshot is None:
+                raise LineageError(f"{source.root} has no snapshot yet. `salesviews views` writes one.")
+            if vente_id is not None:
+                told = story.of_sale(source, snapshot, vente_id, bounds)
+            elif position is not None:
+                told = story.of_position(source, snapshot, position, bounds)
+            else:
+                page = lineage.Page(limit, after, left_out_after)
+                told = lineage.of_figure(source, snapshot, view, key, window, page, bounds)
+        except LakeError as error:
+            raise LineageError(f"The lineage cannot be told: {error}") from error
+    if as_json:
+        click.echo(
+            lineage_answer.json_text({"snapshot": lineage_answer.of_snapshot(snapshot)} | lineage_answer.of(told))
+        )
+    else:
+        click.echo(lineage_text.of(told))
+    sys.exit(0 if told.holds else 1)
+
+
+def _key(texts: Sequence[str]) -> dict[str, str]:
+    """The texts ``NAME=VALUE`` of an option."""
+    key: dict[str, str] = {}
+    for text in texts:
+        name, is_pair, value = text.partition("=")
+        if not is_pair or name in key:
+            raise ParameterError(
+                "key", f"--key {text!r} cannot be used: it takes NAME=VALUE, such as pays=France, once for each name."
+            )
+        key[name] = value
+    return key
 
 
 def main() -> NoReturn:

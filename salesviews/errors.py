@@ -51,6 +51,12 @@ class UnknownSnapshotError(SalesviewsError):
     """There never was such a snapshot."""
 
 
+class LineageError(SalesviewsError):
+    """The lineage of a figure could not be told; it says nothing about the figure."""
+
+    exit_status = 2
+
+
 class FencedError(SalesviewsError):
     """Another process wrote what this one owns; this one must stop and start again from what is committed."""
 
@@ -60,10 +66,12 @@ class GapError(SalesviewsError):
 
 
 class ParameterError(SalesviewsError):
-    """A request's parameter cannot be used.
+    """A parameter of a question cannot be used.
 
     :param parameter: the parameter's name, repeated in the HTTP error body
     """
+
+    exit_status = 2
 
     def __init__(self, parameter: str, message: str) -> None:
         super().__init__(message)

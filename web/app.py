@@ -6,12 +6,13 @@ from typing import Any
 
 from flask import Flask, Response
 
+from salesviews.lake import Lake
 from web import errors
 from web.answers import Answers
 from web.past import PastSnapshots
 from web.pipeline import PipelineWatch
 from web.questions import Questions
-from web.routes import operations, page, quality, sales, snapshots
+from web.routes import lineage, operations, page, quality, sales, snapshots
 from web.snapshot import SnapshotStore
 
 _HEADERS = {
@@ -33,12 +34,14 @@ def create_app(
     pipeline: PipelineWatch,
     clock: Callable[[], datetime],
     last_audit: Callable[[], dict[str, Any] | None],
+    source: Lake,
 ) -> Flask:
     """The application. It starts nothing: ``store`` and ``pipeline`` are started and closed by who made them.
 
     :param past: the earlier snapshots of the same lake
     :param clock: now, in UTC
     :param last_audit: the result of the last `salesviews audit`, None if there was none
+    :param source: the lake that ``store`` loads its snapshots from
     """
     app = Flask(__name__)
     answers = Answers(pipeline, clock)
@@ -46,6 +49,7 @@ def create_app(
     app.register_blueprint(sales.routes(questions, answers, clock))
     app.register_blueprint(quality.routes(questions, answers))
     app.register_blueprint(snapshots.routes(store, past.history, answers))
+    app.register_blueprint(lineage.routes(source, questions, answers))
     app.register_blueprint(operations.routes(store, pipeline, answers, clock, last_audit))
     app.register_blueprint(page.routes())
     errors.register(app)

@@ -9,7 +9,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from salesviews import history
-from salesviews.errors import ExpiredError, LakeError, ParameterError, UnknownSnapshotError
+from salesviews.errors import ExpiredError, LakeError, LineageError, ParameterError, UnknownSnapshotError
 from web.answers import json_response
 from web.past import BusyError, NotInSnapshotError
 from web.snapshot import NoSnapshotError
@@ -62,10 +62,14 @@ def register(app: Flask) -> None:
     def busy(error: BusyError) -> Response:
         return unready("busy", str(error))
 
+    @app.errorhandler(LineageError)
+    def too_much(error: LineageError) -> Response:
+        return response(503, "too_much", str(error))
+
     @app.errorhandler(LakeError)
-    def unreadable(error: LakeError) -> Response:
+    def lake_unreadable(error: LakeError) -> Response:
         logger.error("%s %s failed: %s", request.method, request.full_path.rstrip("?"), error)
-        return response(500, "lake_unreadable", str(error))
+        return response(503, "lake_unreadable", str(error))
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import request
+from werkzeug.datastructures import MultiDict
 
 from salesviews import history
+from salesviews.manifest import Manifest
 from web import parameters
 from web.parameters import Parameter
 from web.past import PastSnapshots
@@ -27,6 +29,19 @@ class Questions:
 
     live: SnapshotStore
     past: PastSnapshots
+
+    def manifest(self) -> tuple[Manifest, str | None]:
+        """The manifest of the snapshot that this request asks for, and its ``as_of``: for what reads the lake itself.
+
+        :raises ParameterError: if ``as_of`` cannot be used
+        :raises SalesviewsError: as ``read``
+        """
+        given = {AS_OF.name: request.args.getlist(AS_OF.name)} if AS_OF.name in request.args else {}
+        asked = parameters.read((AS_OF,), MultiDict(given))[AS_OF.name]
+        if asked is not None:
+            return self.past.history.resolve(asked), request.args[AS_OF.name]
+        with self.live.read() as snapshot:
+            return snapshot.manifest, None
 
     @contextmanager
     def read(self, declared: Sequence[Parameter]) -> Iterator[tuple[dict[str, Any], Snapshot]]:

@@ -43,13 +43,13 @@ def run(settings: Settings) -> None:
 
     # 1
     listener = _listen(settings.host, settings.port)
-    lake = Lake(settings.lake)
-    store = SnapshotStore(lake, now)
+    source = Lake(settings.lake)
+    store = SnapshotStore(source, now)
     retention = Retention(settings.retention_days, settings.retention_step_s)
-    past = PastSnapshots(lake, History(lake, retention, now))
+    past = PastSnapshots(source, History(source, retention, now))
     pipeline = PipelineWatch(KafkaObserver(settings, lambda: store.generation), now)
     server = waitress.create_server(
-        create_app(store, past, pipeline, now, lambda: audit_result.last(settings.home)),
+        create_app(store, past, pipeline, now, lambda: audit_result.last(settings.home), source),
         sockets=[listener],
         threads=THREADS,
         ident="salesviews",

@@ -183,8 +183,15 @@ def past(silver: SilverWriter, clock: FakeClock) -> PastSnapshots:
 
 
 @pytest.fixture
-def app(store: SnapshotStore, past: PastSnapshots, pipeline: PipelineWatch, clock: FakeClock, home: Path) -> Flask:
-    return create_app(store, past, pipeline, clock, lambda: audit_result.last(home))
+def app(
+    silver: SilverWriter,
+    store: SnapshotStore,
+    past: PastSnapshots,
+    pipeline: PipelineWatch,
+    clock: FakeClock,
+    home: Path,
+) -> Flask:
+    return create_app(store, past, pipeline, clock, lambda: audit_result.last(home), silver.lake)
 
 
 @pytest.fixture

@@ -1,0 +1,81 @@
+"""Where a figure comes from: the sales behind it and their raw messages; and what became of one sale.
+
+Unlike every other answer, this one is read from the lake when it is asked for, at the snapshot that is served. So it is
+bounded: in time, memory and threads, in the size of a page, and in how many run at once; a request beyond that is told
+to come again, and no other request waits for it.
+"""
+
+import threading
+from collections.abc import Callable
+
+from flask import Blueprint, Response, request
+from werkzeug.datastructures import MultiDict
+
+from salesviews import figures, lineage, lineage_answer, story
+from salesviews.lake import Lake
+from salesviews.lineage import Lineage, Page
+from salesviews.manifest import Manifest
+from salesviews.queries import Bounds
+from salesviews.story import Story
+from web import errors, parameters
+from web.answers import Answers
+from web.parameters import Parameter
+from web.questions import AS_OF, Questions
+
+BOUNDS = Bounds(memory_mb=256, threads=2, time_s=10.0)
+AT_ONCE = 2
+LARGEST_PAGE = 1000
+
+FIGURE = (
+    Parameter("view", parameters.text, "a view or roll-up; its key columns are parameters too"),
+    Parameter(figures.WINDOW, parameters.text, "the start of its window, where it has windows"),
+    Parameter("limit", parameters.whole_number(1, LARGEST_PAGE), "how many messages of each list", default=100),
+    Parameter("after", parameters.text, "the `next` of what is behind the figure, from the page before"),
+    Parameter("left_out_after", parameters.text, "the `next` of what was left out, from the page before"),
+)
+STORY = (
+    Parameter("vente_id", parameters.text, "the story of a sale instead"),
+    Parameter("position", parameters.text, "the story of one message instead; not with vente_id"),
+)
+
+
+def routes(source: Lake, questions: Questions, answers: Answers, bounds: Bounds = BOUNDS) -> Blueprint:
+    blueprint = Blueprint("lineage", __name__)
+    free = threading.BoundedSemaphore(AT_ONCE)
+
+    @blueprint.get("/api/lineage")
+    def tell() -> Response:
+        question = _question(source, bounds, _without_as_of(request.args))
+        manifest, as_of = questions.manifest()
+        if not free.acquire(blocking=False):
+            return errors.unready("busy", f"{AT_ONCE} lineages are being told, and no more at once: ask again.")
+        try:
+            told = question(manifest)
+        finally:
+            free.release()
+        return answers.of_json(lineage_answer.json_text(lineage_answer.of(told)), manifest, as_of)
+
+    return blueprint
+
+
+def _without_as_of(given: MultiDict[str, str]) -> MultiDict[str, str]:
+    return MultiDict([(name, value) for name, value in given.items(multi=True) if name != AS_OF.name])
+
+
+def _question(source: Lake, bounds: Bounds, given: MultiDict[str, str]) -> Callable[[Manifest], Lineage | Story]:
+    """What is asked of a snapshot.
+
+    :raises ParameterError: if a parameter is not one of this question's, or cannot be read
+    """
+    if any(each.name in given for each in STORY):
+        values = parameters.read(STORY[:1] if "vente_id" in given else STORY[1:], given)
+        if "vente_id" in given:
+            return lambda manifest: story.of_sale(source, manifest, values["vente_id"], bounds)
+        return lambda manifest: story.of_position(source, manifest, values["position"], bounds)
+    view = given.get("view")
+    columns = [field.name for field in figures.named(view).key]
+    key = [Parameter(column, parameters.text, "a key column of the view, exactly") for column in columns]
+    values = parameters.read((*FIGURE, *key), given)
+    page = Page(values["limit"], values["after"], values["left_out_after"])
+    texts = {column: values[column] for column in columns if values[column] is not None}
+    return lambda manifest: lineage.of_figure(source, manifest, view, texts, values[figures.WINDOW], page, bounds)
