@@ -7,7 +7,7 @@ or from a web address); what it cannot mean is a ``ParameterError`` that names w
 import difflib
 import functools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -169,7 +169,7 @@ def named(name: str | None) -> FigureTable:
     known = tables()
     if name not in known:
         what = "Which view is missing" if name is None else f"There is no view {name!r}"
-        raise ParameterError("view", f"{what}: {_choices(name or '', known)}.")
+        raise ParameterError("view", f"{what}: {_choices(name, known)}.")
     return known[name]
 
 
@@ -230,7 +230,7 @@ def _no_figure(queries: Queries, address: Address, missing: Sequence[str]) -> Pa
         among = f" with {_given(given)}" if given else ""
         if field.name in missing:
             return ParameterError(
-                field.name, f"{of.name} needs {field.name}: {_choices('', known)}{among} (its key: {_key_text(of)})."
+                field.name, f"{of.name} needs {field.name}: {_choices(None, known)}{among} (its key: {_key_text(of)})."
             )
         value = given[field.name] = address.key[field.name]
         rows = _matching(rows, {field.name: value})
@@ -301,13 +301,13 @@ def _window_value(window: views.Window, start: datetime) -> datetime | date:
     return start.date() if pa.types.is_date32(window.arrow) else start
 
 
-def _choices(asked: Any, known: Any) -> str:
-    """What is there instead: what is close to what was asked for, or the first of it."""
-    texts = {str(value): value for value in known}
-    folded = {text.casefold(): text for text in texts}
-    close = [folded[each] for each in difflib.get_close_matches(str(asked).casefold(), folded, 5)]
+def _choices(asked: Any, known: Iterable[Any]) -> str:
+    """What there is: what is close to the text that was asked for, or the first of it."""
+    known = list(known)
+    folded = {each.casefold(): each for each in known if isinstance(each, str)}
+    close = difflib.get_close_matches(asked.casefold(), folded, 5) if isinstance(asked, str) else []
     if close:
-        return f"close to it {'is' if len(close) == 1 else 'are'} {', '.join(repr(texts[text]) for text in close)}"
+        return f"close to it {'is' if len(close) == 1 else 'are'} {', '.join(repr(folded[each]) for each in close)}"
     values = sorted(known)
     more = f", and {len(values) - _SHOWN:,} more" if len(values) > _SHOWN else ""
     return f"there {'is' if len(values) == 1 else 'are'} {', '.join(map(repr, values[:_SHOWN]))}{more}"

@@ -20,8 +20,10 @@ _ROUNDED = "montant_arrondi"
 _NULLS = [f"nul_{each}" for each in event.FIELD_NAMES]
 
 
-def of_messages(queries: Queries, address: Address) -> None:
+def of_messages(queries: Queries, address: Address) -> bool:
     """Make ``messages`` and ``behind`` of the messages with an outcome, and ``judged``, which also has the outcomes.
+
+    Tells whether sales that count can be among them.
 
     ``lost`` are the positions that ``qualite`` says Kafka deleted before they were read: rows of ``messages`` without a
     place, as there is no message.
@@ -29,11 +31,11 @@ def of_messages(queries: Queries, address: Address) -> None:
     address.ask(queries)
     view, times, conditions = address.of.view, address.times, address.conditions
     by_outcome = all_of(each for each in conditions.values() if not mentions([each], view.clock, _ROUNDED, "nul_"))
-    of_sales = bool(queries.value(f"SELECT {by_outcome} FROM (SELECT '{event.VALIDE}' AS motif, 1 AS messages)"))
+    has_sales = bool(queries.value(f"SELECT {by_outcome} FROM (SELECT '{event.VALIDE}' AS motif, 1 AS messages)"))
     _make_rejected(queries, times, by_outcome)
-    _make_received(queries, times, all_of_them=of_sales)
+    _make_received(queries, times, all_of_them=has_sales)
     _make_judged(
-        queries, all_of(each for each in conditions.values() if not mentions([each], _ROUNDED)), with_sales=of_sales
+        queries, all_of(each for each in conditions.values() if not mentions([each], _ROUNDED)), with_sales=has_sales
     )
     _make_lost(queries, times)
     rounded = "0"
@@ -52,6 +54,7 @@ def of_messages(queries: Queries, address: Address) -> None:
         'CREATE OR REPLACE TEMP TABLE behind AS SELECT sequence, number, "offset" FROM messages '
         "WHERE sequence IS NOT NULL"
     )
+    return has_sales
 
 
 def counted_without_raw(queries: Queries) -> int:

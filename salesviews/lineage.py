@@ -130,9 +130,9 @@ def of_figure(
             behind.of_sales(queries, address)
             behind.find_left_out(queries, address)
             raw_missing = behind.sales_without_raw(queries)
-            lost = 0
+            lost, has_sales = 0, False
         else:
-            judged.of_messages(queries, address)
+            has_sales = judged.of_messages(queries, address)
             raw_missing = queries.value(
                 "SELECT count(*) FROM judged SEMI JOIN behind USING (sequence) WHERE NOT has_raw"
             )
@@ -140,7 +140,8 @@ def of_figure(
         sums = _sums(queries, address.of)  # 3
         adds_up: bool | None = sums == figure.values
         total = queries.value("SELECT count(*) FROM behind")
-        if not is_of_sales and not adds_up:
+        if has_sales and not adds_up:
+            # The hour of a sale that Bronze lacks is not known: each of them may be one that is missing here.
             raw_missing += judged.counted_without_raw(queries)
         if lost and not total:
             adds_up = None

@@ -25,20 +25,25 @@ DEDUP_DAYS = 30
 
 @dataclass(frozen=True, eq=False)
 class MadePoll(Poll):
-    """A poll of messages that no Kafka sent: offsets from the first one on, one Kafka time for all."""
+    """A poll of messages that no Kafka sent: offsets from the first one on, one Kafka time for all.
+
+    ``message_keys`` and ``message_headers`` are empty where no message has any.
+    """
 
     payloads: Sequence[bytes | None] = ()
     first_offset: int = 0
     sent_at: datetime = START
+    message_keys: Sequence[bytes | None] = ()
+    message_headers: Sequence[list[tuple[str, bytes | None]] | None] = ()
 
     def values(self) -> list[bytes | None]:
         return list(self.payloads)
 
     def keys(self) -> list[bytes | None]:
-        return [None] * len(self.payloads)
+        return list(self.message_keys) or [None] * len(self.payloads)
 
     def headers(self) -> list[Any]:
-        return [None] * len(self.payloads)
+        return list(self.message_headers) or [None] * len(self.payloads)
 
     def offsets(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         return np.arange(self.first_offset, self.first_offset + len(self.payloads), dtype=np.int64)
@@ -70,6 +75,8 @@ class LakeMaker:
         sent_at: datetime = START,
         skipped: int = 0,
         lost: int = 0,
+        keys: Sequence[bytes | None] = (),
+        headers: Sequence[list[tuple[str, bytes | None]] | None] = (),
     ) -> None:
         """A batch of one partition.
 
@@ -80,7 +87,7 @@ class LakeMaker:
         first = start + skipped
         end = self._ends[partition] = first + len(payloads)
         interval = Interval(SourcePartition(TOPIC_ID, partition, TOPIC), start, end, lost, end)
-        poll = MadePoll((), payloads, first, sent_at)
+        poll = MadePoll((), payloads, first, sent_at, keys, headers)
         parsed: ParsedBatch = self._parser.parse(
             interval, MessageBatch(poll, slice(0, len(payloads)), TOPIC, partition)
         )
