@@ -5,17 +5,25 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
+import pyarrow.compute as pc
 import pytest
+import witnessed
 from click.testing import CliRunner
+from deltalake import write_deltalake
+from witnessed import WitnessedLake
 
-from salesviews import __version__, cli, ports
+from salesviews import __version__, cli, files, lake, ports, views
 from salesviews import settings as settings_module
 
 TIMEOUT_S = 30.0
 
-COMMANDS = ["demo", "up", "broker", "topics", "ingest", "views", "web", "generate", "status", "audit", "maintain"]
+COMMANDS = [
+    *("demo", "up", "broker", "topics", "ingest", "views", "web", "generate", "status"),
+    *("audit", "rebuild", "maintain", "lineage"),
+]
 
 STATUS = {
     "data": {
@@ -86,9 +94,11 @@ def test_help_of_a_command_says_what_it_is_for_and_which_settings_matter(name: s
     text = helped(name)
     for setting in command.settings:
         assert settings_module.PREFIX + setting in text
-    for option in command.params:
-        assert isinstance(option, click.Option)
-        assert option.help
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help
+        else:
+            assert parameter.human_readable_name in command.help
 
 
 def test_version() -> None:
@@ -118,6 +128,90 @@ def test_generate_refuses_what_it_cannot_do(start_process: Callable) -> None:
     program = start_process("generate", "--sales", "0", environment={"SALESVIEWS_BROKER": "127.0.0.1:1"})
     assert program.popen.wait(TIMEOUT_S) == 2
     assert "sales=0" in program.output
+
+
+@pytest.fixture(scope="module")
+def witnessed_lake(tmp_path_factory: pytest.TempPathFactory) -> WitnessedLake:
+    return witnessed.make(tmp_path_factory.mktemp("made") / "lake", 9, count=60)
+
+
+def test_lineage_ends_with_the_verdict(start_process: Callable, witnessed_lake: WitnessedLake, tmp_path: Path) -> None:
+    """Status 0 where all adds up, 1 where it does not; both values are shown; JSON is one object."""
+    made = witnessed_lake.copy(tmp_path / "lake")
+    row = max(made.oracle().ventes_par_pays, key=lambda row: row["ventes_count"])
+    arguments = ("lineage", "ventes_par_pays", "--key", f"pays={row['pays']}", "--window", row["heure"].isoformat())
+    environment = {"SALESVIEWS_LAKE": made.lake.root}
+    program = start_process(*arguments, environment=environment)
+    assert program.popen.wait(TIMEOUT_S) == 0
+    assert "which add up to it" in program.output
+    program = start_process(*arguments, "--limit", "1", "--json", environment=environment)
+    assert program.popen.wait(TIMEOUT_S) == 0
+    body = json.loads(program.output)
+    assert (body["adds_up"], len(body["behind"]["messages"])) == (True, 1)
+    assert body["snapshot"]["id"] == made.manifest().id
+
+    table = lake.of_view(views.VENTES_PAR_PAYS)
+    handle = made.lake.open(table)
+    listing = files.listing(made.lake, table)
+    rows = files.rows(made.lake, listing, listing.files)
+    column = rows.column_names.index("ventes_count")
+    more = pc.add(rows.column(column), 1)
+    write_deltalake(handle, rows.set_column(column, rows.schema.field(column), more), mode="overwrite")
+    found = made.manifest()
+    found.tables[table.name] = handle.version()
+    write_deltalake(made.lake.open(lake.SNAPSHOTS), found.to_arrow(), mode="overwrite")
+    program = start_process(*arguments, environment=environment)
+    assert program.popen.wait(TIMEOUT_S) == 1
+    assert f"but {row['ventes_count']:,} is behind it" in program.output
+
+
+def test_lineage_tells_the_story_of_a_sale(start_process: Callable, witnessed_lake: WitnessedLake) -> None:
+    """By its id or its position: each message, the proof, and its figures."""
+    message, outcome, _ = next(each for each in witnessed_lake.oracle().outcomes if each[2] == "valide")
+    position = f"{message.topic_id}/{message.partition}/{message.offset}"
+    for arguments in (("--vente", str(outcome.fields["vente_id"])), ("--position", position)):
+        program = start_process("lineage", *arguments, environment={"SALESVIEWS_LAKE": witnessed_lake.lake.root})
+        assert program.popen.wait(TIMEOUT_S) == 0
+        assert position in program.output
+        assert "Proved" in program.output
+        assert "in hourly_sales" in program.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "Give one of VIEW, --vente and --position"),
+        (("hourly_sales", "--vente", "1"), "Give one of"),
+        (("--vente", "1", "--window", "2026-02-27"), "are for the lineage of a VIEW"),
+        (("hourly",), "close to it is 'hourly_sales'"),
+        (("hourly_sales",), "needs a window"),
+        (("ventes_par_pays", "--key", "pays", "--window", "2026-02-27T10:00"), "NAME=VALUE"),
+        (("ventes_par_pays", "--key", "pays=UK", "--key", "pays=UK"), "once for each name"),
+        (("hourly_sales", "--window", "2026-02-27T10:00", "--after", "x"), "after='x'"),
+        (("hourly_sales", "--limit", "0"), "--limit"),
+        (("--vente", "-7"), "No message with vente_id=-7"),
+    ],
+    ids=str,
+)
+def test_lineage_of_what_is_not_there(
+    start_process: Callable, witnessed_lake: WitnessedLake, arguments: tuple[str, ...], says: str
+) -> None:
+    """Status 2, a line that says what there is, and no traceback."""
+    program = start_process("lineage", *arguments, environment={"SALESVIEWS_LAKE": witnessed_lake.lake.root})
+    assert program.popen.wait(TIMEOUT_S) == 2
+    assert says in program.output
+    assert "Traceback" not in program.output
+
+
+@pytest.mark.parametrize("has_tables", [False, True])
+def test_lineage_of_an_empty_lake(start_process: Callable, tmp_path: Path, has_tables: bool) -> None:
+    """Status 2 and what to do, without a lake and before its first snapshot."""
+    if has_tables:
+        lake.Lake(str(tmp_path)).create(lake.SNAPSHOTS)
+    program = start_process("lineage", "--vente", "1", environment={"SALESVIEWS_LAKE": str(tmp_path)})
+    assert program.popen.wait(TIMEOUT_S) == 2
+    assert ("no snapshot yet" if has_tables else "SALESVIEWS_LAKE") in program.output
+    assert "Traceback" not in program.output
 
 
 def test_status_shows_what_an_operator_looks_at_first(start_process: Callable) -> None:
