@@ -11,14 +11,26 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from salesviews import __version__, generate
 from salesviews import settings as settings_module
-from salesviews.errors import LakeError, LineageError, ParameterError, SalesviewsError
+from salesviews.errors import (
+    ExpiredError,
+    LakeError,
+    LineageError,
+    ParameterError,
+    SalesviewsError,
+    UnknownSnapshotError,
+)
 from salesviews.settings import Setting, Settings
+
+if TYPE_CHECKING:
+    from salesviews.lake import Lake
+    from salesviews.manifest import Manifest
 
 
 def _settings() -> Settings:
@@ -409,7 +421,7 @@ def maintain(interval_s: float | None, dry_run: bool, as_json: bool) -> None:
 
 
 @commands.command(
-    settings=("HOME", "LAKE"),
+    settings=("HOME", "LAKE", "RETENTION_DAYS", "RETENTION_STEP_S"),
     examples=(
         "salesviews lineage ventes_par_pays --key pays=France --window 2025-12-22T10:00",
         "salesviews lineage top_produits --key produit_nom=Laptop --key categorie=Electronique",
@@ -430,6 +442,7 @@ def maintain(interval_s: float | None, dry_run: bool, as_json: bool) -> None:
 @click.option("--left-out-after", metavar="CURSOR", help="The next page of what was left out.")
 @click.option("--vente", "vente_id", metavar="ID", help="The story of a sale instead, by its vente_id.")
 @click.option("--position", metavar="TOPIC/PARTITION/OFFSET", help="The story of one message instead.")
+@click.option("--as-of", metavar="ID|TIME", help="At an earlier snapshot: its id, or a time. Default: the newest.")
 @click.option("--json", "as_json", is_flag=True, help="The answer as one JSON object.")
 @click.option(
     "--memory", "memory_mb", default=1024, type=click.IntRange(256), metavar="MB", help="Memory that DuckDB may take."
@@ -443,6 +456,7 @@ def lineage(
     left_out_after: str | None,
     vente_id: str | None,
     position: str | None,
+    as_of: str | None,
     as_json: bool,
     memory_mb: int,
 ) -> None:
@@ -457,10 +471,10 @@ def lineage(
     --vente and --position tell what became of a sale or a message: each payload is parsed again, and the figures that
     it is part of are named.
 
-    It only reads the lake, at its newest snapshot. The exit status is 0 when all is proved, 1 when a figure is not what
-    is behind it, 2 when there is no such figure or it could not be told.
+    It only reads the lake, at its newest snapshot or at the one that --as-of names. The exit status is 0 when all is
+    proved, 1 when a figure is not what is behind it, 2 when there is no such figure or it could not be told.
     """
-    from salesviews import lineage, lineage_answer, lineage_text, manifest, story
+    from salesviews import lineage, lineage_answer, lineage_text, story
     from salesviews.lake import Lake
     from salesviews.queries import Bounds
 
@@ -475,9 +489,7 @@ def lineage(
     with tempfile.TemporaryDirectory(prefix="salesviews-lineage-") as folder:
         bounds = Bounds(memory_mb=memory_mb, spill_folder=folder)
         try:
-            snapshot = manifest.read(source)
-            if snapshot is None:
-                raise LineageError(f"{source.root} has no snapshot yet. `salesviews views` writes one.")
+            snapshot = _snapshot(settings, source, as_of)
             if vente_id is not None:
                 told = story.of_sale(source, snapshot, vente_id, bounds)
             elif position is not None:
@@ -485,7 +497,7 @@ def lineage(
             else:
                 page = lineage.Page(limit, after, left_out_after)
                 told = lineage.of_figure(source, snapshot, view, key, window, page, bounds)
-        except LakeError as error:
+        except (LakeError, ExpiredError, UnknownSnapshotError) as error:
             raise LineageError(f"The lineage cannot be told: {error}") from error
     if as_json:
         click.echo(
@@ -494,6 +506,24 @@ def lineage(
     else:
         click.echo(lineage_text.of(told))
     sys.exit(0 if told.holds else 1)
+
+
+def _snapshot(settings: Settings, source: "Lake", as_of: str | None) -> "Manifest":
+    """The manifest of the snapshot that an option names; without one, the newest."""
+    from salesviews import history, manifest
+    from salesviews.retention import Retention
+
+    if as_of is None:
+        newest = manifest.read(source)
+        if newest is None:
+            raise LineageError(f"{source.root} has no snapshot yet. `salesviews views` writes one.")
+        return newest
+    try:
+        asked = history.parse(as_of)
+    except ValueError as error:
+        raise ParameterError(history.PARAMETER, f"--as-of {as_of!r} cannot be used: it takes {error}.") from None
+    retention = Retention(settings.retention_days, settings.retention_step_s)
+    return history.History(source, retention, lambda: datetime.now(UTC)).resolve(asked)
 
 
 def _key(texts: Sequence[str]) -> dict[str, str]:

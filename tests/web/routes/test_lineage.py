@@ -15,12 +15,16 @@ from witnessed import WitnessedLake
 
 from salesviews import files, lake, lineage, lineage_answer, story
 from salesviews.figures import tables
+from salesviews.history import History
 from salesviews.lineage import Page
 from salesviews.queries import Bounds
+from salesviews.retention import Retention
 from web import create_app
 from web.answers import Answers
 from web.errors import register
+from web.past import PastSnapshots
 from web.pipeline import PipelineWatch
+from web.questions import Questions
 from web.routes import lineage as routes
 from web.snapshot import SnapshotStore
 
@@ -39,9 +43,13 @@ def served(made: WitnessedLake, clock: Any) -> SnapshotStore:
     return loaded
 
 
+def past(made: WitnessedLake, clock: Any) -> PastSnapshots:
+    return PastSnapshots(made.lake, History(made.lake, Retention(days=10_000, step_s=0), clock))
+
+
 @pytest.fixture
 def web(made: WitnessedLake, served: SnapshotStore, pipeline: PipelineWatch, clock: Any) -> FlaskClient:
-    return create_app(served, pipeline, clock, lambda: None, made.lake).test_client()
+    return create_app(served, past(made, clock), pipeline, clock, lambda: None, made.lake).test_client()
 
 
 def answer(client: FlaskClient, **parameters: Any) -> dict[str, Any]:
@@ -86,7 +94,7 @@ def test_the_served_snapshot_is_the_one_that_is_told(
     store = SnapshotStore(made.lake, clock)
     store.refresh()
     monkeypatch.undo()
-    client = create_app(store, pipeline, clock, lambda: None, made.lake).test_client()
+    client = create_app(store, past(made, clock), pipeline, clock, lambda: None, made.lake).test_client()
     row = max(made.oracle(0).top_produits, key=lambda row: row["ventes_count"])
     body = answer(client, view="top_produits", produit_nom=row["produit_nom"], categorie=row["categorie"])
     assert body["snapshot"]["id"] == older.id
@@ -97,6 +105,20 @@ def test_the_served_snapshot_is_the_one_that_is_told(
         if (each["produit_nom"], each["categorie"]) == (row["produit_nom"], row["categorie"])
     ]
     assert shown["ventes_count"] == row["ventes_count"]
+
+
+def test_an_earlier_snapshot_has_its_own_lineage(web: FlaskClient, made: WitnessedLake) -> None:
+    """Law: with ``as_of``, a figure of an earlier snapshot leads to the sales that were behind it then."""
+    older = made.manifest(0)
+    row = max(made.oracle(0).top_produits, key=lambda row: row["ventes_count"])
+    names = {"view": "top_produits", "produit_nom": row["produit_nom"], "categorie": row["categorie"]}
+    body = answer(web, **names, as_of=older.id)
+    assert (body["snapshot"]["id"], body["snapshot"]["as_of"]) == (older.id, str(older.id))
+    assert body["data"]["figure"]["ventes_count"] == row["ventes_count"] == body["data"]["behind"]["total"]
+    assert body["data"]["adds_up"]
+    assert answer(web, **names)["data"]["behind"]["total"] > row["ventes_count"]
+    assert error(web, 400, **names, as_of="yesterday")["parameter"] == "as_of"
+    assert error(web, 404, **names, as_of=99)["parameter"] == "as_of"
 
 
 def test_pages(web: FlaskClient, made: WitnessedLake) -> None:
@@ -184,7 +206,7 @@ def test_a_damaged_lake_is_told_with_the_file(
     for partition in files.listing(own.lake, table).files.values():
         for path in partition:
             (Path(own.lake.uri(table)) / path).unlink()
-    client = create_app(store, pipeline, clock, lambda: None, own.lake).test_client()
+    client = create_app(store, past(own, clock), pipeline, clock, lambda: None, own.lake).test_client()
     found = error(client, 503, view="hourly_sales", window=busiest_hour(made))
     assert found["code"] == "lake_unreadable"
     assert f"{table.name}/" in found["message"]
@@ -198,7 +220,9 @@ def bounded(
 ) -> Callable[[Bounds], Flask]:
     def make(bounds: Bounds) -> Flask:
         app = Flask(__name__)
-        app.register_blueprint(routes.routes(made.lake, served, Answers(pipeline, clock), bounds))
+        app.register_blueprint(
+            routes.routes(made.lake, Questions(served, past(made, clock)), Answers(pipeline, clock), bounds)
+        )
         register(app)
         return app
 
