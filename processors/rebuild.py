@@ -115,14 +115,20 @@ def _lines(result: Result) -> Iterator[str]:
         yield f"It is served from snapshot {result.snapshot} on; the processors go over to it by themselves."
 
 
-def run(settings: Settings, options: Options, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Result:
+def run(
+    settings: Settings,
+    options: Options,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    topics: Callable[[Settings, int], GenerationTopics] = GenerationTopics,
+) -> Result:
     """Compute the next generation; Kafka answers by then, unless it is a dry run.
 
+    :param topics: makes Kafka's side of a generation
     :raises RebuildError: if it cannot be made
     """
     try:
         with tempfile.TemporaryDirectory(prefix="salesviews-rebuild-") as folder:
-            return _Rebuild(settings, options, Path(folder), clock).run()
+            return _Rebuild(settings, options, Path(folder), clock, topics).run()
     except (DeltaError, OSError) as error:
         raise RebuildError(f"The rebuild did not come to its end: {error}. It can be run again.") from error
     except duckdb.Error as error:
@@ -181,11 +187,19 @@ class Progress:
 
 
 class _Rebuild:
-    def __init__(self, settings: Settings, options: Options, folder: Path, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        options: Options,
+        folder: Path,
+        clock: Callable[[], datetime],
+        topics: Callable[[Settings, int], GenerationTopics],
+    ) -> None:
         self._settings = settings
         self._options = options
         self._folder = folder
         self._clock = clock
+        self._topics = topics
         self._lake = Lake(settings.lake)
         self._notes: list[str] = []
 
@@ -345,7 +359,7 @@ class _Rebuild:
 
     def _prepare_topics(self, made: Regeneration, new: Manifest, compared: dict[views.View, changes.Compared]) -> int:
         """How many seeds there are: the total order of what is counted from now on begins after them."""
-        topics = GenerationTopics(self._settings, new.generation)
+        topics = self._topics(self._settings, new.generation)
         seeds = topics.begin(made.positions(new.positions).to_state(), made.sums(), new.positions)
         topics.retract({view: each.removed_keys for view, each in compared.items()})
         return seeds

@@ -149,7 +149,7 @@ def _examples(
     rows = connection.execute(
         f"SELECT {', '.join(f'{name(key)}::VARCHAR' for key in keys)}, {name(f'b_{measure}')}::VARCHAR, "
         f"{name(f'a_{measure}')}::VARCHAR FROM compared WHERE {sizes[measure]} > 0 "
-        f"ORDER BY {sizes[measure]} DESC, ALL LIMIT {shown}"
+        f"ORDER BY {sizes[measure]} DESC, {', '.join(map(name, keys))} LIMIT {shown}"
     ).fetchall()
     for *key, old, new in rows:
         yield Example(dict(zip(keys, key, strict=True)), measure, old, new)

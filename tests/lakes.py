@@ -1,6 +1,7 @@
 """A lake as the pipeline writes it, without a broker: the real parser, counter and sinks, fed with payloads."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from processors.columnar import MessageBatch, Poll
 from processors.counting import Counter, TypedBatch
 from processors.ingest import ParsedBatch, Parser
 from processors.positions import Positions
+from salesviews import generation, seed, typed
 from salesviews.lake import Lake
 from salesviews.typed import Interval, SourcePartition
 from sinks.bronze import BronzeSink
@@ -58,15 +60,11 @@ class LakeMaker:
     def __init__(self, target: Lake, clock: Callable[[], datetime] = lambda: START) -> None:
         self.lake = target
         self._parser = Parser()
-        self._bronze = BronzeSink(target)
-        self._silver = SilverSink(target, clock)
-        for sink in (self._bronze, self._silver):
-            sink.start()
-        self._positions = Positions()
-        self._counter = Counter(target, DEDUP_DAYS, 0, self._positions)
+        self._clock = clock
         self._ends: dict[int, int] = {}
         self._batches = 0
         self._sums: dict[tuple[str, tuple[Any, ...], int], list[int]] = {}
+        self._start(None)
 
     def send(
         self,
@@ -106,7 +104,30 @@ class LakeMaker:
             ]
             self._silver.add(ViewChange(view, Change(key, start_ms, total)))
 
+    def go_over(self, positions: Any, sums: Sequence[seed.Row], seeds: int) -> None:
+        """Go on with the generation that a rebuild made, as new processes do: from its seeds.
+
+        :param seeds: how many messages they take in the total order
+        """
+        self._batches = seeds
+        self._sums = {(name, tuple(key), start_ms): list(total) for name, key, start_ms, total in sums}
+        self._start(positions)
+
+    def restart(self) -> None:
+        """Start again from the last checkpoint, as new processes do: what was sent since is to be sent again."""
+        positions, self._sums, self._batches, self._ends = deepcopy(self._committed)
+        self._start(positions)
+
+    def _start(self, positions: Any) -> None:
+        self._bronze = BronzeSink(self.lake, generation.current(self.lake))
+        self._silver = SilverSink(self.lake, self._clock)
+        for sink in (self._bronze, self._silver):
+            sink.start()
+        self._positions = Positions.from_state(positions)
+        self._counter = Counter(self.lake, DEDUP_DAYS, typed.first_sequence(self._batches), self._positions)
+
     def checkpoint(self) -> None:
         """Bronze, then a snapshot."""
         self._bronze.flush()
         self._silver.flush()
+        self._committed = deepcopy((self._positions.to_state(), self._sums, self._batches, self._ends))

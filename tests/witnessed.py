@@ -68,6 +68,10 @@ class WitnessedLake(LakeMaker):
             for place, payload in enumerate(payloads)
         ]
 
+    def restart(self) -> None:
+        super().restart()
+        del self.sent[self.snapshots[-1] :]
+
     def checkpoint(self) -> None:
         super().checkpoint()
         self.snapshots.append(len(self.sent))
@@ -83,6 +87,7 @@ class WitnessedLake(LakeMaker):
         shutil.copytree(self.root, root)
         copied = copy.copy(self)
         copied.root, copied.lake = root, Lake(str(root))
+        copied.sent, copied.snapshots = list(self.sent), list(self.snapshots)
         return copied
 
     def oracle(self, number: int = -1) -> Oracle:

@@ -1,0 +1,339 @@
+"""Rebuilds of small lakes that the real parser, counter and sinks write; Kafka's side is kept in memory."""
+
+import random
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import witnessed
+from lakes import DEDUP_DAYS, START, TOPIC_ID
+from pipelines import comparable
+from witnessed import WitnessedLake
+
+from processors import rebuild
+from processors.generation_topics import GenerationTopics
+from salesviews import audit, audit_result, lake, manifest, seed
+from salesviews import settings as settings_module
+from salesviews.errors import FencedError, RebuildError
+from salesviews.manifest import Manifest
+from salesviews.settings import Settings
+from salesviews.typed import SourcePartition
+from sinks.bronze import stream_name
+
+OPTIONS = rebuild.Options(memory_mb=256, wait_s=0)
+
+
+class CrashError(Exception):
+    pass
+
+
+class Kafka(GenerationTopics):
+    """What a generation's topics hold. ``at_begin`` is called when they are made."""
+
+    def __init__(self) -> None:
+        self.seeds = 0
+        self.positions: Any = None
+        self.sums: list[seed.Row] = []
+        self.ends: Mapping[SourcePartition, int] = {}
+        self.at_begin: Callable[[], None] = lambda: None
+
+    def __call__(self, _settings: Settings, _generation: int) -> GenerationTopics:
+        return self
+
+    def begin(self, positions: Any, sums: Iterable[seed.Row], ends: Mapping[SourcePartition, int]) -> int:
+        self.positions, self.sums, self.ends = positions, list(sums), dict(ends)
+        self.seeds = sum(1 for _ in seed.messages(positions, self.sums))
+        self.at_begin()
+        return self.seeds
+
+    def retract(self, removed: Mapping[Any, Any]) -> int:
+        return sum(rows.num_rows for rows in removed.values())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> WitnessedLake:
+    return witnessed.make(tmp_path_factory.mktemp("made") / "lake", 5)
+
+
+@pytest.fixture
+def own(made: WitnessedLake, tmp_path: Path) -> WitnessedLake:
+    return made.copy(tmp_path / "annee=1 été" / "lake")
+
+
+def run(of: WitnessedLake, kafka: Kafka | None = None, options: rebuild.Options = OPTIONS) -> rebuild.Result:
+    settings = settings_module.read({"SALESVIEWS_LAKE": of.lake.root, "SALESVIEWS_DEDUP_DAYS": str(DEDUP_DAYS)})
+    return rebuild.run(settings, options, lambda: START, kafka or Kafka())
+
+
+def newest(of: WitnessedLake) -> Manifest:
+    found = manifest.read(of.lake)
+    assert found is not None
+    return found
+
+
+def shown(of: WitnessedLake) -> dict[str, Any]:
+    """What a reader of the newest manifest sees, by table."""
+    from salesviews import files
+
+    found = newest(of)
+    tables = {}
+    for table in lake.SILVER:
+        rows = files.dataset(of.lake, found.listing(of.lake, table)).to_table().to_pylist()
+        kept = [row for row in rows if row.get("sequence", found.sequence) <= found.sequence]
+        tables[table.name.removeprefix("silver/")] = comparable(kept)
+    return tables
+
+
+def assert_audit_holds(of: WitnessedLake) -> None:
+    result = audit.run(of.lake, audit.Options(dedup_days=DEDUP_DAYS, wait_s=0), stream_name)
+    assert result.holds, audit_result.text(result)
+
+
+def assert_is_oracle(of: WitnessedLake) -> None:
+    tables = shown(of)
+    for name, rows in of.oracle().tables.items():
+        expected = comparable(rows)
+        if name == "qualite":  # the witness knows of no position that Kafka deleted
+            tables[name] = type(expected)({row: n for row, n in tables[name].items() if "'perdu'" not in row})
+        assert tables[name] == expected, name
+
+
+def test_a_rebuild_of_sound_figures_changes_none(own: WitnessedLake) -> None:
+    """Law: where no rule changed, every table stays as it is, what Kafka lost included; the order is kept."""
+    before = shown(own)
+    result = run(own)
+    assert (result.generation, result.order) == (1, "as they were counted before")
+    assert not any(view.is_change for view in result.views)
+    assert result.lost == 2 * (1 + 2)
+    assert shown(own) == before
+    assert newest(own).successor is None
+    assert_audit_holds(own)
+
+
+def test_a_dry_run_writes_nothing(own: WitnessedLake) -> None:
+    """Law: it says the same, and leaves every file as it is."""
+    files_before = {path: path.stat().st_mtime_ns for path in Path(own.lake.root).rglob("*")}
+    result = run(own, options=rebuild.Options(memory_mb=256, wait_s=0, is_dry=True))
+    assert result.snapshot is None
+    assert result.messages == len(own.sent)
+    assert {path: path.stat().st_mtime_ns for path in Path(own.lake.root).rglob("*")} == files_before
+
+
+def test_what_comes_after_is_counted_on_top(tmp_path: Path) -> None:
+    """Law: processors that begin with the seeds count as those would have that never stopped: duplicates, new clients
+    and the horizon of what came before included. And a rebuild of a rebuild changes nothing.
+    """
+    rng = random.Random(3)
+    own = WitnessedLake(tmp_path / "lake")
+    known: list[bytes] = []
+    for generation in range(3):
+        for place in range(4):
+            now = START + timedelta(hours=9 * (4 * generation + place))
+            own.send(place % 2, witnessed.payloads(rng, 25, 1_000 * generation + 100 * place, now, known), now)
+        own.checkpoint()
+        assert_is_oracle(own)
+        kafka = Kafka()
+        result = run(own, kafka)
+        assert result.generation == generation + 1
+        assert not any(view.is_change for view in result.views), list(result.views)
+        assert kafka.ends == newest(own).positions
+        own.go_over(kafka.positions, kafka.sums, kafka.seeds)
+        assert_audit_holds(own)
+
+
+def test_the_horizon_goes_on(tmp_path: Path) -> None:
+    """Law: a sale that is sent again after a rebuild is a duplicate within the horizon, and counts again beyond it."""
+    own = WitnessedLake(tmp_path / "lake")
+    rng = random.Random(4)
+    days = [0, 10, 25]
+    again: list[list[bytes]] = []
+    for day in days:
+        again.append([])
+        now = START + timedelta(days=day)
+        own.send(day % 2, witnessed.payloads(rng, 12, 100 * day, now, again[-1]), now)
+    own.checkpoint()
+    kafka = Kafka()
+    run(own, kafka)
+    own.go_over(kafka.positions, kafka.sums, kafka.seeds)
+    now = START + timedelta(days=DEDUP_DAYS + 5)
+    for sales in again:
+        own.send(0, list(sales), now)
+    own.checkpoint()
+    assert_audit_holds(own)
+    clean = shown(own)["ventes_clean"]
+    first = own.oracle().ventes_clean
+    assert clean.total() - len(first) == len(again[0])
+
+
+def test_silver_that_is_lost_is_computed_from_bronze_alone(own: WitnessedLake) -> None:
+    """Law: without Silver, messages are ordered by Kafka's time; every table follows from that, and the audit holds."""
+    shutil.rmtree(Path(own.lake.root) / "silver")
+    kafka = Kafka()
+    result = run(own, kafka)
+    assert result.order.endswith("there were no figures before.")
+    assert result.messages == len(own.sent)
+    assert_audit_holds(own)
+    own.go_over(kafka.positions, kafka.sums, kafka.seeds)
+    own.send(1, [b"{}", b"[]"], START + timedelta(days=9))
+    own.checkpoint()
+    assert_audit_holds(own)
+
+
+@pytest.mark.parametrize("table", [lake.CLEAN, lake.REJECTED, lake.OVERWRITTEN[0]], ids=lambda table: table.name)
+def test_damaged_silver_is_replaced(own: WitnessedLake, table: lake.Table) -> None:
+    """Law: a file of Silver that cannot be read stops no rebuild: it is named, and the new figures are sound."""
+    victim = next(path for path in Path(own.lake.uri(table)).rglob("*.parquet"))
+    victim.write_bytes(victim.read_bytes()[:-7])
+    result = run(own)
+    assert victim.name in " ".join((result.order, *result.notes))
+    assert_audit_holds(own)
+
+
+STEPS = ("announce", "topics", "silver/hourly_sales", "silver/top_produits", "silver/ventes_clean", "swap")
+
+
+def crash_at(step: str, is_before: bool, kafka: Kafka, patched: pytest.MonkeyPatch) -> None:
+    """Make the next rebuild die before or after a step."""
+    writes: list[Manifest] = []
+    write_manifest, overwrite = rebuild.write_manifest, rebuild.overwrite
+
+    def crashing(real: Callable[..., None], is_it: bool, *arguments: Any, **options: Any) -> None:
+        if is_it and is_before:
+            raise CrashError
+        real(*arguments, **options)
+        if is_it:
+            raise CrashError
+
+    def writing_manifest(target: Any, new: Manifest) -> None:
+        writes.append(new)
+        crashing(write_manifest, step == ("announce", "swap")[len(writes) - 1], target, new)
+
+    def overwriting(handle: Any, table: lake.Table, *rest: Any, **options: Any) -> None:
+        crashing(overwrite, step == table.name, handle, table, *rest, **options)
+
+    def beginning() -> None:
+        if step == "topics":
+            raise CrashError
+
+    kafka.at_begin = beginning
+    patched.setattr(rebuild, "write_manifest", writing_manifest)
+    patched.setattr(rebuild, "overwrite", overwriting)
+
+
+@pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_crash_at_any_step_leaves_old_or_new_figures(
+    own: WitnessedLake, monkeypatch: pytest.MonkeyPatch, step: str, is_before: bool
+) -> None:
+    """Law: whatever a rebuild that died left, readers see whole figures, and the next rebuild comes to its end; until
+    ``ventes_clean`` is replaced it can be given up instead, and the old generation goes on.
+    """
+    before = shown(own)
+    with monkeypatch.context() as patched:
+        kafka = Kafka()
+        crash_at(step, is_before, kafka, patched)
+        with pytest.raises(CrashError):
+            run(own, kafka)
+    assert shown(own) == before
+    is_done = (step, is_before) == ("swap", False)
+    assert newest(own).generation == int(is_done)
+    if newest(own).successor is None:
+        with pytest.raises(RebuildError, match="nothing to abandon"):
+            rebuild.abandon(own.lake, lambda: START)
+    elif step == "swap" or (step, is_before) == ("silver/ventes_clean", False):
+        with pytest.raises(RebuildError, match="Run `salesviews rebuild` again"):
+            rebuild.abandon(own.lake, lambda: START)
+    else:
+        given_up = own.copy(Path(own.lake.root).parent / "given up")
+        rebuild.abandon(given_up.lake, lambda: START)
+        assert_audit_holds(given_up)
+    result = run(own)
+    assert result.generation == int(is_done) + 1
+    assert not any(view.is_change for view in result.views)
+    assert shown(own) == before
+    assert_audit_holds(own)
+
+
+def test_a_generation_that_was_given_up_leaves_the_old_one_working(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law: after ``--abandon``, a new views process of the old generation goes on where it was."""
+    own = WitnessedLake(tmp_path / "lake")
+    rng = random.Random(6)
+    own.send(0, witnessed.payloads(rng, 30, 1, START, []))
+    own.checkpoint()
+    with monkeypatch.context() as patched:
+        kafka = Kafka()
+        crash_at("silver/top_produits", False, kafka, patched)
+        with pytest.raises(CrashError):
+            run(own, kafka)
+    more = witnessed.payloads(rng, 30, 1_000, START, [])
+    own.send(0, more)
+    with pytest.raises(FencedError):
+        own.checkpoint()
+    rebuild.abandon(own.lake, lambda: START)
+    own.restart()
+    own.send(0, more)
+    own.checkpoint()
+    assert_is_oracle(own)
+    assert_audit_holds(own)
+
+
+def test_a_process_of_the_old_generation_adds_nothing(tmp_path: Path) -> None:
+    """Law: a views process that slept through a rebuild ends when it wakes up, and spoils nothing."""
+    own = WitnessedLake(tmp_path / "lake")
+    rng = random.Random(7)
+    own.send(0, witnessed.payloads(rng, 30, 1, START, []))
+    own.checkpoint()
+    run(own)
+    before = shown(own)
+    own.send(0, witnessed.payloads(rng, 30, 1_000, START, []))
+    with pytest.raises(FencedError):
+        own.checkpoint()
+    assert shown(own) == before
+    assert_audit_holds(own)
+
+
+def test_of_two_rebuilds_the_later_one_wins(own: WitnessedLake) -> None:
+    """Law: a rebuild that finds that another was announced after it ends, and replaces nothing."""
+    first = Kafka()
+    first.at_begin = lambda: str(run(own))
+    with pytest.raises(FencedError):
+        run(own, first)
+    assert newest(own).generation == 1
+    assert_audit_holds(own)
+
+
+def test_bronze_that_is_behind_the_figures_is_refused(own: WitnessedLake) -> None:
+    """Law: figures never go back: the partition, both positions and what to run are named."""
+    shutil.rmtree(Path(own.lake.uri(lake.BRONZE)))
+    with pytest.raises(RebuildError, match=r"Bronze covers ventes\[0\].* up to 0.*salesviews replay"):
+        run(own)
+    assert newest(own).generation == 0
+
+
+def test_seeds_are_the_figures(own: WitnessedLake) -> None:
+    """Law: what views begins with is each figure of each view, and the marks and horizon of the counting so far."""
+    kafka = Kafka()
+    run(own, kafka)
+    hourly = {start_ms: sums for name, key, start_ms, sums in kafka.sums if name == "hourly_sales"}
+    expected = {
+        int(row["heure"].timestamp() * 1000): [
+            row["ventes_count"],
+            int(row["revenue_total"] * 100),
+            int(row["quantite_totale"]),
+        ]
+        for row in own.oracle().hourly_sales
+    }
+    assert hourly == expected
+    marks = {partition: end for _, topic_id, partition, end, _ in kafka.positions["marks"] if topic_id == TOPIC_ID}
+    assert marks == {source.partition: end for source, end in newest(own).positions.items()}
+    days = [day for day, _ in kafka.positions["boundaries"]]
+    assert days == sorted({_day(sent.message.kafka_timestamp) for sent in own.sent})
+
+
+def _day(moment: datetime) -> int:
+    return int(moment.timestamp()) // 86_400
