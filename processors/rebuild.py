@@ -17,12 +17,11 @@ A crash anywhere leaves the old figures served and views waiting: run it again, 
 that it follows.
 """
 
-import json
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -33,9 +32,9 @@ import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
 from processors.generation_topics import GenerationTopics
+from processors.rebuild_result import Result
 from processors.regeneration import Regeneration
 from salesviews import changes, definition, files, lake, manifest, typed, views
-from salesviews.changes import ViewChange
 from salesviews.errors import FencedError, LakeError, RebuildError, SalesviewsError
 from salesviews.lake import Lake, Table
 from salesviews.manifest import Manifest
@@ -67,52 +66,6 @@ class Options:
     wait_s: float = 60.0
     shown: int = 5
     is_dry: bool = False
-
-
-@dataclass(frozen=True)
-class Result:
-    """
-    :param snapshot: the id of the manifest that serves the new generation; None where it was only computed
-    :param order: how messages of several partitions were put in order
-    :param lost: positions that Kafka deleted before they were read, taken over from the old figures
-    :param notes: what could not be taken over or compared
-    """
-
-    generation: int
-    snapshot: int | None
-    messages: int
-    valid: int
-    order: str
-    lost: int
-    duration_s: float
-    messages_per_s: float
-    positions: dict[str, int]
-    notes: tuple[str, ...]
-    views: tuple[ViewChange, ...]
-
-
-def as_json(result: Result) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(result), default=str))
-    return plain
-
-
-def text(result: Result) -> str:
-    """The result for a person."""
-    return "\n".join(_lines(result))
-
-
-def _lines(result: Result) -> Iterator[str]:
-    yield (
-        f"Generation {result.generation}: {result.messages:,} messages, {result.valid:,} sales that count, "
-        f"in {result.duration_s:.1f} s: {result.messages_per_s:,.0f} messages a second"
-    )
-    yield f"Order: {result.order}"
-    yield from result.notes
-    yield from changes.lines(result.views)
-    if result.snapshot is None:
-        yield "Nothing was replaced: this was a dry run."
-    else:
-        yield f"It is served from snapshot {result.snapshot} on; the processors go over to it by themselves."
 
 
 def run(

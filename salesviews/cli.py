@@ -341,7 +341,7 @@ def rebuild(is_dry: bool, is_abandoned: bool, as_json: bool, shown: int, wait_s:
     moves: the views process waits, and goes over by itself, as ingest does. What changes against the old figures is
     printed. It needs as much temporary space as Bronze takes (TMPDIR). Interrupted anywhere, it can be run again.
     """
-    from processors import rebuild
+    from processors import rebuild, rebuild_result
     from salesviews import broker
     from salesviews.lake import Lake
 
@@ -354,9 +354,9 @@ def rebuild(is_dry: bool, is_abandoned: bool, as_json: bool, shown: int, wait_s:
     with contextlib.nullcontext() if is_dry else broker.running(settings):
         result = rebuild.run(settings, options)
     if as_json:
-        click.echo(json.dumps(rebuild.as_json(result), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(rebuild_result.as_json(result), indent=2, ensure_ascii=False))
     else:
-        click.echo(rebuild.text(result))
+        click.echo(rebuild_result.text(result))
 
 
 @commands.command(

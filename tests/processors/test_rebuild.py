@@ -15,6 +15,7 @@ from witnessed import WitnessedLake
 
 from processors import rebuild
 from processors.generation_topics import GenerationTopics
+from processors.rebuild_result import Result
 from salesviews import audit, audit_result, lake, manifest, seed
 from salesviews import settings as settings_module
 from salesviews.errors import FencedError, RebuildError
@@ -63,7 +64,7 @@ def own(made: WitnessedLake, tmp_path: Path) -> WitnessedLake:
     return made.copy(tmp_path / "annee=1 été" / "lake")
 
 
-def run(of: WitnessedLake, kafka: Kafka | None = None, options: rebuild.Options = OPTIONS) -> rebuild.Result:
+def run(of: WitnessedLake, kafka: Kafka | None = None, options: rebuild.Options = OPTIONS) -> Result:
     settings = settings_module.read({"SALESVIEWS_LAKE": of.lake.root, "SALESVIEWS_DEDUP_DAYS": str(DEDUP_DAYS)})
     return rebuild.run(settings, options, lambda: START, kafka or Kafka())
 
