@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from salesviews.errors import LakeError
 from salesviews.lake import Lake, Table
@@ -98,7 +97,7 @@ class Log:
     def added(self, after: int) -> set[str]:
         """The files that commits after a version added, by their paths under the table."""
         return {
-            unquote(action["add"]["path"])
+            action["add"]["path"]
             for version in self.commits
             if version > after
             for action in self.actions(version)

@@ -168,12 +168,11 @@ class History:
         self._retention = retention
         self._clock = clock
         self._shelf = Shelf(source)
+        self._closing: Manifest | None = None
 
     def snapshots(self) -> list[Summary]:
         """Those that can be asked for, the newest first."""
-        oldest = self._retention.oldest(self._clock())
-        newest_first = self._shelf.look().all[::-1]
-        return [each for place, each in enumerate(newest_first) if place == 0 or each.created_at >= oldest]
+        return self._retention.within(self._shelf.look().all, self._clock())[::-1]
 
     def find(self, asked: int | datetime) -> Summary:
         """A snapshot by its id, or the one that was served at a time: the newest kept one that was made by then.
@@ -219,7 +218,9 @@ class History:
         last = next(each for each in self._shelf.look().all[::-1] if each.generation == found.generation)
         if last.id == found.id:
             return found
-        closing = self._shelf.manifest(last)
+        if self._closing is None or self._closing.summary != last:
+            self._closing = self._shelf.manifest(last)
+        closing = self._closing
         names = (lake.CLEAN.name, lake.REJECTED.name)
         return replace(
             found,

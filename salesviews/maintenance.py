@@ -23,7 +23,7 @@ import logging
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -43,7 +43,7 @@ from salesviews.history import Kept, Shelf, decisions
 from salesviews.lake import Lake, Table
 from salesviews.maintenance_result import Result, TableResult
 from salesviews.manifest import Manifest, Summary
-from salesviews.retention import Retention
+from salesviews.retention import Retention, parted
 
 APPEND_ONLY: tuple[Table, ...] = (lake.BRONZE, lake.CLEAN, lake.REJECTED)
 
@@ -117,12 +117,15 @@ class _Work:
 
     :param files: on disk when the run began, by their paths under the table
     :param log: as it is now, as far as this run knows
+    :param log_before: as it was when the run began
+    :param first: the first version that stays in the log
     """
 
     table: Table
     files: dict[str, _File]
     log: Log
-    log_before: int
+    log_before: Log
+    first: int = 0
     log_deleted: int = 0
     deleted: int = 0
     deleted_bytes: int = 0
@@ -146,7 +149,7 @@ class _History:
     recent: int
     retained: int
     copied: Sequence[Manifest]
-    dropped: int
+    dropped: Sequence[Summary]
     problems: Sequence[str]
 
 
@@ -176,10 +179,10 @@ class _Maintenance:
         newest = manifest.read(self._lake) if lake.SNAPSHOTS.name in self._works else None
         self._set_properties(newest)  # 1
         history = self._keep_history()  # 2
-        firsts = self._firsts(history.first)
-        self._clean_up_logs(firsts)  # 3
+        self._set_firsts(history.first)
+        self._clean_up_logs()  # 3
         self._compact(newest)  # 4
-        self._delete_files(firsts, history.copied, started_at)  # 5
+        self._delete_files(history, started_at)  # 5
         return Result(
             is_dry_run=self._options.is_dry_run,
             started_at=started_at,
@@ -187,7 +190,7 @@ class _Maintenance:
             recent=history.recent,
             retained=history.retained,
             copied=len(history.copied),
-            dropped=history.dropped,
+            dropped=len(history.dropped),
             tables=tuple(map(self._result, self._works.values())),
             problems=tuple(history.problems),
         )
@@ -226,9 +229,10 @@ class _Maintenance:
     def _try_to_keep_history(self) -> _History | None:
         """None where another maintenance was faster."""
         kept, now, retention = self._shelf.look(), self._clock(), self._options.retention
-        leaving, recent = _parted(kept.recent, retention.recent(now))
-        held = {each.id for each in kept.retained}
-        stay = {each.id: each for each in retention.thinned([*kept.retained, *leaving], now)}
+        leaving, recent = parted(kept.recent, retention.recent(now))
+        is_recent, held = {each.id for each in recent}, {each.id for each in kept.retained}
+        earlier = [each for each in retention.within(kept.all, now) if each.id not in is_recent]
+        stay = {each.id: each for each in retention.thinned(earlier)}
         copied, problems = self._readable([each for each in stay.values() if each.id not in held])
         dropped = [each for each in kept.retained if each.id not in stay]
         if (leaving or dropped) and not self._options.is_dry_run:
@@ -241,7 +245,7 @@ class _Maintenance:
             if self._shelf.look().decided != kept.decided:
                 return None
             raise
-        return _History(named, len(recent), len(held) - len(dropped) + len(copied), copied, len(dropped), problems)
+        return _History(named, len(recent), len(held) - len(dropped) + len(copied), copied, dropped, problems)
 
     def _readable(self, leaving: Iterable[Summary]) -> tuple[list[Manifest], list[str]]:
         """The manifests that can be kept, and why others cannot."""
@@ -287,37 +291,33 @@ class _Maintenance:
 
     # ---- 3 ----
 
-    def _firsts(self, first: Manifest | None) -> dict[str, int]:
-        """The first version of each table that stays in its log.
+    def _set_firsts(self, first: Manifest | None) -> None:
+        """Each manifest from the ``first`` on names these versions or later ones.
 
-        Each manifest from the ``first`` on names these versions or later ones. The views process goes back to what the
-        newest one names when it starts.
+        The views process, when it starts, goes back to what the newest one names.
         """
         since = self._options.retention.recent(self._clock())
-        firsts = {}
-        for name, work in self._works.items():
+        for work in self._works.values():
             if work.table is lake.SNAPSHOTS:
-                firsts[name] = 0 if first is None else first.id
+                work.first = 0 if first is None else first.id
             elif work.table in lake.SILVER:
-                firsts[name] = 0 if first is None else first.tables.get(name, 0)
+                work.first = 0 if first is None else first.tables.get(work.table.name, 0)
             else:
-                firsts[name] = work.log.first_since(since)
-        return firsts
+                work.first = work.log.first_since(since)
 
-    def _clean_up_logs(self, firsts: Mapping[str, int]) -> None:
+    def _clean_up_logs(self) -> None:
         for work in self._sound(lake.TABLES):
             with self._working_on(work):
-                first = firsts[work.table.name]
-                if work.log.newest < first:
+                if work.log.newest < work.first:
                     raise LakeError(
-                        f"It is at version {work.log.newest}, but the oldest recent manifest names {first}. Was it "
-                        "deleted or restored? `salesviews rebuild` computes Silver again from Bronze."
+                        f"It is at version {work.log.newest}, but the oldest recent manifest names {work.first}. "
+                        "Was it deleted or restored? `salesviews rebuild` computes Silver again from Bronze."
                     )
                 if work.log.since_checkpoint > _CHECKPOINT_INTERVAL and not self._options.is_dry_run:
                     self._lake.open(work.table).create_checkpoint()
                     work.log = self._log(work.table)
-                if unneeded := work.log.unneeded(first):
-                    files.listing(self._lake, work.table, first)  # its checkpoint can be read
+                if unneeded := work.log.unneeded(work.first):
+                    files.listing(self._lake, work.table, work.first)  # its checkpoint can be read
                 work.log_deleted = len(unneeded)
                 if not self._options.is_dry_run:
                     for path in unneeded:
@@ -365,15 +365,12 @@ class _Maintenance:
 
     # ---- 5 ----
 
-    def _delete_files(self, firsts: Mapping[str, int], copied: Iterable[Manifest], looked_at: datetime) -> None:
+    def _delete_files(self, history: _History, looked_at: datetime) -> None:
         in_logs: dict[str, set[str]] = {}
         for work in self._sound(lake.TABLES):
             with self._working_on(work):
-                in_logs[work.table.name] = self._in_log(work, firsts[work.table.name])
-        retained = self._retained_files()
-        for each in copied:  # they are in the table already, unless this is a dry run
-            for name, named in each.files.items():
-                retained[name].update(file.path for file in named)
+                in_logs[work.table.name] = self._in_log(work)
+        retained = self._retained_files(history)
         before_s = looked_at.timestamp() - self._options.grace_s
         for work in self._sound(lake.TABLES):
             with self._working_on(work):
@@ -385,7 +382,7 @@ class _Maintenance:
                         work.deleted += 1
                         work.deleted_bytes += file.bytes
 
-    def _in_log(self, work: _Work, first: int) -> set[str]:
+    def _in_log(self, work: _Work) -> set[str]:
         """The files of every version from the first on.
 
         :raises LakeError: if files of the newest version are gone
@@ -398,17 +395,23 @@ class _Maintenance:
                 f"{len(gone)} files that its log names are gone, such as {folder / gone[0]}. Nothing of it was "
                 "deleted. `salesviews replay` fills Bronze again, `salesviews rebuild` computes Silver again."
             )
-        oldest = files.listing(self._lake, work.table, first)
-        return now | {path for paths in oldest.files.values() for path in paths} | self._log(work.table).added(first)
+        oldest = files.listing(self._lake, work.table, work.first)
+        added = self._log(work.table).added(work.first)
+        return now | {path for paths in oldest.files.values() for path in paths} | added
 
-    def _retained_files(self) -> dict[str, set[str]]:
-        """The files that retained manifests name, by table."""
+    def _retained_files(self, history: _History) -> dict[str, set[str]]:
+        """The files that retained manifests name, by table. In a dry run the table is not yet what was decided."""
         found: dict[str, set[str]] = defaultdict(set)
+        for each in history.copied:
+            for name, of_table in each.files.items():
+                found[name].update(file.path for file in of_table)
         if not self._lake.exists(lake.RETAINED):
             return found
+        dropped = pa.array([each.id for each in history.dropped], pa.int64())
         listed = files.listing(self._lake, lake.RETAINED)
-        for batch in files.batches(self._lake, listed, ("tables",), _BATCH_ROWS):
-            tables = batch.column("tables").flatten()
+        for batch in files.batches(self._lake, listed, ("id", "tables"), _BATCH_ROWS):
+            kept = batch.filter(pc.invert(pc.is_in(batch.column("id"), dropped)))
+            tables = kept.column("tables").flatten()
             names = tables.field("table").to_pylist()
             named = tables.field("files")
             paths = named.flatten().field("path").to_pylist()
@@ -423,7 +426,7 @@ class _Maintenance:
         log = delta_log.read(self._lake, table)
         if log is None:
             return None
-        return _Work(table, dict(_data_files(Path(self._lake.uri(table)))), log, len(log.entries))
+        return _Work(table, dict(_data_files(Path(self._lake.uri(table)))), log, log)
 
     def _log(self, table: Table) -> Log:
         log = delta_log.read(self._lake, table)
@@ -450,23 +453,27 @@ class _Maintenance:
         except (LakeError, DeltaError, OSError) as error:
             work.is_left = True
             now = delta_log.read(self._lake, work.table)
-            if now is None or now.oldest == work.log.oldest:
+            is_overtaken = now is not None and work.log_before.oldest <= work.first < now.oldest
+            if not is_overtaken:
                 work.problem = str(error)
         finally:
             work.seconds += time.monotonic() - started_s
 
     def _result(self, work: _Work) -> TableResult:
-        is_dry_run = self._options.is_dry_run
-        found = {} if is_dry_run else dict(_data_files(Path(self._lake.uri(work.table))))
+        files_after, log_after = len(work.files) - work.deleted, len(work.log_before.entries) - work.log_deleted
         bytes_before = sum(file.bytes for file in work.files.values())
+        bytes_after = bytes_before - work.deleted_bytes
+        if not self._options.is_dry_run and (now := self._look_at(work.table)) is not None:
+            files_after, log_after = len(now.files), len(now.log.entries)
+            bytes_after = sum(file.bytes for file in now.files.values())
         return TableResult(
             table=work.table.name,
             files_before=len(work.files),
-            files_after=len(work.files) - work.deleted if is_dry_run else len(found),
+            files_after=files_after,
             bytes_before=bytes_before,
-            bytes_after=bytes_before - work.deleted_bytes if is_dry_run else sum(file.bytes for file in found.values()),
-            log_before=work.log_before,
-            log_after=work.log_before - work.log_deleted if is_dry_run else len(self._log(work.table).entries),
+            bytes_after=bytes_after,
+            log_before=len(work.log_before.entries),
+            log_after=log_after,
             log_deleted=work.log_deleted,
             deleted=work.deleted,
             compacted=work.compacted,
@@ -474,12 +481,6 @@ class _Maintenance:
             seconds=round(work.seconds, 3),
             problem=work.problem,
         )
-
-
-def _parted(snapshots: Sequence[Summary], since: datetime) -> tuple[Sequence[Summary], Sequence[Summary]]:
-    """Those before the first that was made since a moment, and that one with all after it; the newest stays."""
-    place = next((place for place, each in enumerate(snapshots) if each.created_at >= since), len(snapshots) - 1)
-    return snapshots[: max(place, 0)], snapshots[max(place, 0) :]
 
 
 def _day(moment: datetime) -> date:

@@ -1,0 +1,139 @@
+"""A lake in a test's own time: the smallest that the real sinks write, whose files are as old as the test says."""
+
+import copy
+import os
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from salesviews import files, generation, lake, maintenance, manifest
+from salesviews.lake import Lake
+from salesviews.maintenance import Options
+from salesviews.maintenance_result import Result
+from salesviews.manifest import Manifest
+from salesviews.retention import Retention
+from salesviews.typed import Interval, SourcePartition
+from salesviews.views import HOURLY_SALES
+from sinks.appends import writer
+from sinks.bronze import BronzeBatch, BronzeSink
+from sinks.contents import Change
+from sinks.silver import SilverSink, Take, ViewChange
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SOURCE = SourcePartition("topic-1", 0, "ventes")
+INTERVAL = timedelta(minutes=6)
+RETENTION = Retention(days=0.25, step_s=1800)
+"""At one snapshot in ``INTERVAL``: 10 recent ones, of the others each fifth, for 6 hours."""
+
+Contents = dict[str, list[dict[str, Any]]]
+
+
+def contents(source: Lake, found: Manifest) -> Contents:
+    """Every row that a snapshot shows."""
+    shown: Contents = {}
+    for table in lake.SILVER:
+        listed = found.listing(source, table)
+        rows = files.rows(source, listed, listed.files).to_pylist()
+        shown[table.name] = sorted((row for row in rows if row.get("sequence", -1) <= found.sequence), key=str)
+    return shown
+
+
+def tree(root: Path) -> dict[str, tuple[int, int]]:
+    """Every file, with its size and time."""
+    return {
+        path.relative_to(root).as_posix(): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+class AgingLake:
+    """Writes a snapshot of one sale after the other. A file is as old as the clock says since it was seen first.
+
+    :param seen: the files whose time is set already
+    :param shown: what each snapshot showed when it was made, by its id
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.lake = Lake(str(root))
+        self.root = root
+        self.now = START
+        self.seen: set[str] = set()
+        self.shown: dict[int, Contents] = {}
+        self.offset = 0
+        self.begin()
+
+    def copy(self, root: Path) -> "AgingLake":
+        """The same at another place."""
+        shutil.copytree(self.root, root)
+        made = copy.copy(self)
+        made.lake, made.root, made.seen, made.shown = Lake(str(root)), root, set(self.seen), dict(self.shown)
+        made.begin()
+        return made
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def begin(self) -> None:
+        """The processes start, and go on after what is there."""
+        self.bronze = BronzeSink(self.lake, generation.begin(self.lake))
+        self.silver = SilverSink(self.lake, self)
+        for sink in (self.bronze, self.silver):
+            sink.start()
+        self.stamp()
+        self.newest()
+
+    def stamp(self) -> None:
+        """What is new is of now."""
+        for name in tree(self.root).keys() - self.seen:
+            os.utime(self.root / name, (self.now.timestamp(),) * 2)
+            self.seen.add(name)
+
+    def age(self, by: timedelta) -> None:
+        self.stamp()
+        self.now += by
+
+    def add(self, offset: int) -> None:
+        """A sale, and what it changes."""
+        raw = [{"vente_id": offset, "offset": offset, "payload": b"{}", "jour": START.date()}]
+        rows = pa.Table.from_pylist(raw, schema=lake.BRONZE.schema)
+        self.bronze.add(BronzeBatch(Interval(SOURCE, offset, offset + 1, 0, offset + 1), rows))
+        sale = [{"vente_id": offset, "annee": 2026, "mois": 1, "sequence": offset}]
+        clean = pa.Table.from_pylist(sale, schema=lake.CLEAN.schema)
+        self.silver.add(Take(clean, lake.REJECTED.schema.empty_table(), offset, {SOURCE: offset + 1}, True))
+        sums = [offset + 1, 100 * (offset + 1), offset + 1]
+        self.silver.add(ViewChange(HOURLY_SALES, Change((), int(START.timestamp() * 1000), sums)))
+
+    def snapshot(self) -> Manifest:
+        """Add a sale, commit, and remember what the snapshot shows."""
+        self.add(self.offset)
+        self.offset += 1
+        self.bronze.flush()
+        self.silver.flush()
+        written = self.newest()
+        self.age(INTERVAL)
+        return written
+
+    def newest(self) -> Manifest:
+        """The newest snapshot; what it shows is remembered."""
+        found = manifest.read(self.lake)
+        assert found is not None
+        if found.id not in self.shown:
+            self.shown[found.id] = contents(self.lake, found)
+        return found
+
+    def maintain(self, retention: Retention = RETENTION, **options: Any) -> Result:
+        result = maintenance.run(self.lake, Options(retention, **options), writer, self)
+        self.stamp()
+        return result
+
+
+def data_files(source: AgingLake, table: lake.Table) -> int:
+    return sum(1 for path in Path(source.lake.uri(table)).rglob("*.parquet") if "_delta_log" not in path.parts)
+
+
+def log_files(source: AgingLake, table: lake.Table) -> int:
+    return sum(1 for _ in (Path(source.lake.uri(table)) / "_delta_log").iterdir())
