@@ -195,12 +195,15 @@ class ColumnarApplication(Application):
         A poll makes tens of thousands of objects at once, none in a cycle: with Python's usual thresholds the garbage
         collector would look at all of them several times, for a tenth of the CPU time.
         """
-        gc.freeze()
-        gc.set_threshold(_COLLECT_AFTER_OBJECTS)
         for changelog in self._topic_manager.changelog_topics_list:
             if changelog.create_config:
                 changelog.create_config.extra_config["max.message.bytes"] = str(topics.LARGEST_MESSAGE_BYTES)
-        return super().run(*arguments, **options)
+        gc.freeze()
+        gc.set_threshold(_COLLECT_AFTER_OBJECTS)
+        try:
+            return super().run(*arguments, **options)
+        finally:
+            gc.unfreeze()  # at the process's end DuckDB complains, after the last error, of what is never collected
 
     def committed_offset(self, topic: str, partition: int) -> int | None:
         """The group's next offset for a partition; None if it never committed one."""

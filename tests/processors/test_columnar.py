@@ -66,3 +66,13 @@ def test_a_poll_is_split_by_partition_in_order(
         assert batch.poll.offsets()[rows].tolist() == list(range(len(expected)))
         assert (batch.poll.timestamps_ms() > 0).all()
         assert (batch.first_offset, batch.last_offset) == (0, len(expected) - 1)
+
+
+def test_what_a_process_says_last_is_its_own(
+    settings: Callable[..., Settings], start_process: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    """Law: at its end no package adds lines of its own, behind which the reason for an end would not be seen."""
+    ingest = start_process("ingest", settings=settings())
+    eventually(lambda: "now processing" in ingest.output)
+    assert ingest.terminate() == 0
+    assert ingest.output.splitlines()[-1].endswith("Stopping the application")
