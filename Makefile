@@ -1,6 +1,6 @@
 # Everything a developer does. Needs Python 3.11 or newer (named by PYTHON, or found) and make; nothing else.
 
-.PHONY: help setup demo up test lint bench lock
+.PHONY: help setup demo up test lint bench sweep lock
 
 PYTHON ?=
 UV_VERSION = 0.13.9
@@ -14,6 +14,7 @@ help:
 	@echo 'make test    format, lint, types and tests'
 	@echo 'make lint    format, lint and types only'
 	@echo 'make bench   how long a sale takes'
+	@echo 'make sweep   crashes at every step of the checkpoints, several times over: ROUNDS=2 SEED=4'
 	@echo 'make setup   .venv with the locked packages (the others do it when needed)'
 	@echo 'make lock    newest versions into requirements.lock'
 	@echo 'Another Python: make setup PYTHON=/path/to/python3.12'
@@ -36,6 +37,9 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/pipeline.py
+
+sweep: $(READY)
+	$(BIN)/pytest tests/integration/test_crash_points.py --sweep $(or $(ROUNDS),2) --sweep-seed $(or $(SEED),4)
 
 lock: $(READY)
 	$(BIN)/uv pip compile --system-certs --quiet --universal --upgrade --generate-hashes --no-header \

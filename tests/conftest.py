@@ -27,6 +27,11 @@ ROOT = Path(__file__).resolve().parents[1]
 STOP_S = 15.0
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--sweep", type=int, default=0, metavar="ROUNDS", help="rounds more of the crash-point sweep")
+    parser.addoption("--sweep-seed", type=int, default=4, metavar="SEED", help="the order of its crashes")
+
+
 def _clean_environment() -> dict[str, str]:
     """The environment without settings of the person who runs the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(settings_module.PREFIX)}

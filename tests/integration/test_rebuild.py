@@ -8,7 +8,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 from oracle import Oracle
-from pipelines import WITH_A_VIEW, Pipeline, assert_silver_is, in_total_order, silver
+from pipelines import WITH_A_VIEW, Pipeline, assert_audit_holds, assert_silver_is, in_total_order, silver
 
 from salesviews import market
 
@@ -33,11 +33,6 @@ def rebuild(pipeline: Pipeline, command: Sequence[str] = ()) -> dict[str, Any]:
     assert program.popen.wait(120) == 0, program.output
     result: dict[str, Any] = json.loads(program.output[program.output.index("\n{") :])
     return result
-
-
-def assert_audit_holds(pipeline: Pipeline) -> None:
-    audit = pipeline.start_process("audit", settings=pipeline.settings)
-    assert audit.popen.wait(120) == 0, audit.output
 
 
 def test_a_rebuilt_generation_goes_on_where_bronze_ends(pipeline: Pipeline, eventually: Callable[..., Any]) -> None:

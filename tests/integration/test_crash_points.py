@@ -1,0 +1,289 @@
+import itertools
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from confluent_kafka import Producer
+from crash_points import (
+    CHANGELOG,
+    HISTORY,
+    INGEST_STEPS,
+    MANIFEST,
+    OVERWRITES,
+    RETURNS,
+    STORES,
+    TRANSACTION,
+    VIEWS_STEPS,
+    Moment,
+    Point,
+    Step,
+)
+from crashing import Nursery, Victim
+from pipelines import Pipeline, assert_everything_is_exact
+
+from salesviews import lake, market, topics
+from salesviews.settings import Settings
+
+SEED = 4
+DAYS = 3
+INTERVAL_S = 0.4
+"""Between checkpoints: short, as each case waits for one."""
+
+STEPS = {"ingest-1": INGEST_STEPS, "views-1": VIEWS_STEPS}
+COMMITTED_LAST = {"ingest-1": lake.BRONZE, "views-1": lake.SNAPSHOTS}
+"""The last table that a checkpoint commits to."""
+
+
+@pytest.fixture(scope="module")
+def instance(
+    tmp_path_factory: pytest.TempPathFactory,
+    start_broker: Callable[[Path], AbstractContextManager[Settings]],
+    free_port: Callable[[], int],
+) -> Iterator[Settings]:
+    """One broker and one lake for all tests here: each goes on where the one before it ended."""
+    with start_broker(tmp_path_factory.mktemp("instance")) as settings:
+        used = replace(
+            settings, port=free_port(), partitions=3, bronze_interval_s=INTERVAL_S, snapshot_interval_s=INTERVAL_S
+        )
+        topics.create(used)
+        yield used
+
+
+@pytest.fixture(scope="module")
+def nurseries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Nursery]]:
+    folder = tmp_path_factory.mktemp("nurseries")
+    made = {name: Nursery(name.partition("-")[0], folder) for name in STEPS}
+    yield made
+    for nursery in made.values():
+        nursery.close()
+
+
+@pytest.fixture
+def pipeline(instance: Settings, start_process: Callable[..., Any]) -> Pipeline:
+    return Pipeline(instance, start_process)
+
+
+@contextmanager
+def trickle(settings: Settings) -> Iterator[None]:
+    """A few dirty sales of the last days, several times a second."""
+    stop = threading.Event()
+
+    def run() -> None:
+        rng = np.random.default_rng(SEED)
+        producer = Producer(settings.kafka_config)
+        shop = market.Market(SEED, market.microseconds(datetime.now(UTC)), dirty_pct=20, late_pct=5)
+        while not stop.wait(0.2):
+            times_us = market.microseconds(datetime.now(UTC)) - rng.integers(0, DAYS * 86_400_000_000, 12)
+            for key, payload in shop.batch(np.sort(times_us)):
+                producer.produce(settings.topic, payload, key=key)
+            producer.poll(0)
+        assert producer.flush(30) == 0
+
+    sending = threading.Thread(target=run)
+    sending.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        sending.join()
+
+
+def start(nurseries: Mapping[str, Nursery], pipeline: Pipeline, name: str, point: Point | None, **how: Any) -> Victim:
+    return nurseries[name].start(replace(pipeline.settings, instance=name), point, **how)
+
+
+def wait_until_it_comes_to(point: Point, victim: Victim, eventually: Callable[..., Any]) -> None:
+    def is_there() -> bool:
+        if point.mark in victim.output:
+            return True
+        assert victim.poll() is None, f"ended before {point}:\n{victim.output[-4000:]}"
+        return False
+
+    eventually(is_there, 120, f"process {victim.pid} {point}")
+
+
+def crash(
+    pipeline: Pipeline,
+    nurseries: Mapping[str, Nursery],
+    eventually: Callable[..., Any],
+    name: str,
+    points: Sequence[Point],
+) -> None:
+    """A process crashes at a point, is started again at once and crashes at the next; fails where it does not."""
+
+    def committed() -> int:
+        return int(pipeline.lake.open(COMMITTED_LAST[name]).version())
+
+    for point in points:
+        victim = start(nurseries, pipeline, name, point)
+        wait_until_it_comes_to(point, victim, eventually)
+        if point.moment is not Moment.LOST:
+            assert victim.poll(30) == -signal.SIGKILL, victim.output
+        elif not point.step.finds_out:
+            assert victim.poll(60) == 1, victim.output
+        else:
+            before = committed()
+            eventually(lambda before=before: committed() > before, 60, f"{name} goes on after {point}")
+            victim.send(signal.SIGKILL)
+            victim.poll(30)
+
+
+def go_on(pipeline: Pipeline, eventually: Callable[..., Any]) -> None:
+    """The processes, undisturbed now, count what is there, and end."""
+    produced = pipeline.produced()
+    eventually(lambda: pipeline.has_counted(produced), 120, "everything counted")
+    for program in pipeline.programs.values():
+        assert program.terminate() == 0
+
+
+def test_the_steps_are_those_of_a_checkpoint(
+    pipeline: Pipeline, nurseries: Mapping[str, Nursery], eventually: Callable[..., Any]
+) -> None:
+    """Law: a checkpoint does each declared step once, in that order, and no other one."""
+    victims = {name: start(nurseries, pipeline, name, None) for name in STEPS}
+
+    def checkpoints(name: str) -> list[list[str]]:
+        done = [line.removeprefix("STEP ") for line in victims[name].output.splitlines() if line.startswith("STEP ")]
+        starts = [place for place, step in enumerate(done) if step == STEPS[name][0].name]
+        return [done[start:end] for start, end in itertools.pairwise(starts)]
+
+    with trickle(pipeline.settings):
+        for name, steps in STEPS.items():
+            declared = [step.name for step in steps]
+            eventually(lambda name=name, declared=declared: declared in checkpoints(name), 120, f"{declared}")
+    for victim in victims.values():
+        victim.send(signal.SIGTERM)
+        assert victim.poll(30) == 0, victim.output
+
+
+def test_a_crash_at_any_step_changes_nothing(
+    pipeline: Pipeline,
+    nurseries: Mapping[str, Nursery],
+    eventually: Callable[..., Any],
+    request: pytest.FixtureRequest,
+) -> None:
+    """Law: a process that is killed between any two steps, or does not hear of what it committed, loses and repeats
+    nothing; also where it had not made up yet for the crash before that one.
+    """
+    seed, rounds = request.config.getoption("--sweep-seed"), request.config.getoption("--sweep")
+    print(f"crashes in the order of --sweep-seed {seed}")
+    rng = random.Random(seed)
+    drawn = {name: shuffled(rng, [*kills(steps), *lost_answers_of_each_kind(steps)]) for name, steps in STEPS.items()}
+    for _ in range(rounds):
+        for name, steps in STEPS.items():
+            drawn[name] += shuffled(rng, every_point(steps))
+    with trickle(pipeline.settings), ThreadPoolExecutor() as executor:
+        crashing = {
+            executor.submit(crash, pipeline, nurseries, eventually, name, points): name
+            for name, points in drawn.items()
+        }
+        for future in as_completed(crashing):
+            future.result()
+            pipeline.start(crashing[future])  # the other one needs it
+    go_on(pipeline, eventually)
+    assert_everything_is_exact(pipeline)
+
+
+def kills(steps: Sequence[Step]) -> list[Point]:
+    """Before the first step, between each two, and after the last."""
+    return [*(Point(Moment.BEFORE, step) for step in steps), Point(Moment.AFTER, steps[-1])]
+
+
+def lost_answers_of_each_kind(steps: Sequence[Step]) -> list[Point]:
+    """Of the tables that are overwritten one by one in the same way, the first and the last."""
+    return [Point(Moment.LOST, step) for step in steps if step.lost and step not in OVERWRITES[1:-1]]
+
+
+def every_point(steps: Sequence[Step]) -> list[Point]:
+    return [
+        Point(moment, step, nth)
+        for moment in Moment
+        for step in steps
+        for nth in (1, 2)
+        if step.lost or moment is not Moment.LOST
+    ]
+
+
+def shuffled(rng: random.Random, points: Sequence[Point]) -> list[Point]:
+    return rng.sample(points, len(points))
+
+
+RECOVERIES = (
+    # The tables that an interrupted checkpoint overwrote go back.
+    Point(Moment.BEFORE, MANIFEST),
+    Point(Moment.BEFORE, RETURNS[0]),
+    Point(Moment.AFTER, RETURNS[len(RETURNS) // 2]),
+    Point(Moment.AFTER, OVERWRITES[0]),
+    # The local state comes from the changelogs, then the ids from ventes_clean.
+    Point(Moment.BEFORE, STORES[0]),
+    Point(Moment.AFTER, CHANGELOG, 3),
+    Point(Moment.BEFORE, HISTORY),
+    Point(Moment.BEFORE, STORES[1]),
+    Point(Moment.AFTER, CHANGELOG),
+)
+
+
+def test_a_crash_while_it_recovers_changes_nothing(
+    pipeline: Pipeline, nurseries: Mapping[str, Nursery], eventually: Callable[..., Any]
+) -> None:
+    """Law: a process that is killed on its way back from a crash, again and again, loses and repeats nothing."""
+    pipeline.start("ingest-1")
+    with trickle(pipeline.settings):
+        crash(pipeline, nurseries, eventually, "views-1", RECOVERIES)
+    pipeline.start("views-1")
+    go_on(pipeline, eventually)
+    assert_everything_is_exact(pipeline)
+
+
+def test_a_zombie_ends_and_spoils_nothing(
+    pipeline: Pipeline,
+    nurseries: Mapping[str, Nursery],
+    eventually: Callable[..., Any],
+    tmp_path: Path,
+    zombies_at: Mapping[str, Step],
+) -> None:
+    """Law: a process that stops in the middle of a checkpoint, and wakes up when another one has its partitions, ends,
+    and what the other one has written stays as it is.
+    """
+    with trickle(pipeline.settings):
+        zombies = {}
+        for name, step in zombies_at.items():
+            point = Point(Moment.BEFORE, step)
+            zombies[name] = start(nurseries, pipeline, name, point, stops=True)
+            wait_until_it_comes_to(point, zombies[name], eventually)
+        elsewhere = replace(pipeline.settings, home=tmp_path / "elsewhere")  # a stopped process keeps its state locked
+        for name in ("ingest-2", "views-2"):
+            pipeline.start(name, elsewhere)
+        produced = pipeline.produced()
+        eventually(lambda: pipeline.has_counted(produced), 120, "counted by the others")
+        for zombie in zombies.values():
+            zombie.send(signal.SIGCONT)
+        for zombie in zombies.values():
+            assert zombie.poll(60) == 1, zombie.output
+    go_on(pipeline, eventually)
+    assert_everything_is_exact(pipeline)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Both processes are zombies at once; where there is time, at each step up to the last that others see."""
+    if "zombies_at" in metafunc.fixturenames:
+        seen = (
+            VIEWS_STEPS[: VIEWS_STEPS.index(TRANSACTION) + 1]
+            if metafunc.config.getoption("--sweep")
+            else [OVERWRITES[3]]
+        )
+        pairs = list(zip(itertools.cycle(INGEST_STEPS), seen, strict=False))
+        metafunc.parametrize(
+            "zombies_at",
+            [{"ingest-1": ingest, "views-1": views} for ingest, views in pairs],
+            ids=[f"{ingest.name} {views.name}" for ingest, views in pairs],
+        )
