@@ -135,22 +135,24 @@ def payloads(rng: random.Random, count: int, first_id: int, now: datetime, known
     return made
 
 
-def make(root: Path, seed: int, count: int = 120) -> WitnessedLake:
+def make(root: Path, seed: int, count: int = 84) -> WitnessedLake:
     """A lake of three snapshots, from the end of a month into the next, in two partitions, with gaps and losses."""
     rng = random.Random(seed)
     made = WitnessedLake(root)
     known: list[bytes] = []
     next_id = 1
-    for place in range(6):
-        now = START + timedelta(hours=9 * place, minutes=rng.randrange(60))
+    for place, hours in enumerate((0, 9, 18, 27, 27, 45)):
+        now = START + timedelta(hours=hours, minutes=rng.randrange(60))
         batch = payloads(rng, count // 6, next_id, now, known)
         next_id += count // 6
         if place == 2:
-            batch += [
-                json.dumps(sale(rng, next_id + more, now) | fields, ensure_ascii=False).encode()
-                for more, fields in enumerate(EXTREME)
-            ]
-            next_id += len(EXTREME)
+            for fields in EXTREME:
+                batch.append(json.dumps(sale(rng, next_id, now) | fields, ensure_ascii=False).encode())
+                next_id += 1
+        # Out of bounds: in a month that has sales, and under a day of that month.
+        soon = {"timestamp": f"{now + timedelta(days=1, minutes=10):%Y-%m-%dT%H:%M:%S}"}
+        batch.append(json.dumps(sale(rng, next_id, now) | soon).encode())
+        next_id += 1
         made.send(place % 2, batch, now, skipped=2 * (place % 3), lost=place % 3)
         if place % 2:
             made.checkpoint()

@@ -363,10 +363,10 @@ def test_an_empty_bronze_leaves_the_sales(own: WitnessedLake) -> None:
     assert found.behind.messages == tuple(replace(each, raw=None) for each in before.behind.messages)
     assert set(found.left_out_by_motif) <= {"doublon"}
     of = tables()["qualite"]
-    for rejected in rows_of(own.lake, of.table):
-        if rejected["motif"] not in ("valide", "perdu"):
-            found = ask(own, of, rejected, snapshot)
-            assert found.behind.total == found.raw_missing == rejected["messages"]
+    rejected = [each for each in rows_of(own.lake, of.table) if each["motif"] not in ("valide", "perdu")]
+    for each in rejected[:3]:
+        found = ask(own, of, each, snapshot)
+        assert found.behind.total == found.raw_missing == each["messages"]
 
 
 def test_a_message_under_other_fields_is_found(own: WitnessedLake) -> None:

@@ -28,7 +28,7 @@ Row = dict[str, Any]
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> WitnessedLake:
     print(f"seed {SEED}")
-    return witnessed.make(tmp_path_factory.mktemp("made") / "annee=1 été" / "lake", SEED, count=60)
+    return witnessed.make(tmp_path_factory.mktemp("made") / "annee=1 été" / "lake", SEED, count=24)
 
 
 @pytest.fixture
