@@ -10,6 +10,7 @@ method that is overridden here changes.
 
 import gc
 import operator
+import signal
 from collections.abc import Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from quixstreams.models import SerializationContext, Serializer
 
 from processors.tiers import Int64s
 from salesviews import topics
+from salesviews.errors import BrokerError
 from salesviews.settings import Settings
 
 _COLLECT_AFTER_OBJECTS = 200_000
@@ -33,6 +35,8 @@ _SESSION_TIMEOUT_MS = 10_000
 _TRANSACTION_TIMEOUT_MS = 30_000
 """Longer than a checkpoint takes; a standby waits for it where a process died in a transaction for good."""
 _FETCH_BYTES = 16 * 1024 * 1024
+_METADATA_INTERVAL_MS = 5_000
+"""So long a partition that is added to a topic goes unread at most."""
 
 
 class Shared:
@@ -159,9 +163,12 @@ class ColumnarApplication(Application):
         exactly_once: bool,
     ) -> None:
         named = {"group.instance.id": f"{group}-{settings.instance}"} if settings.instance else {}
-        transactional: dict[str, Any] = {"transaction.timeout.ms": _TRANSACTION_TIMEOUT_MS} if exactly_once else {}
-        if exactly_once and settings.instance:
-            transactional["transactional.id"] = f"{group}-{settings.instance}"
+        # Outside of a transaction, a message that is given up would leave a hole before those that come later.
+        delivery: dict[str, Any] = {"message.timeout.ms": 0}
+        if exactly_once:
+            delivery = {"transaction.timeout.ms": _TRANSACTION_TIMEOUT_MS}
+            if settings.instance:
+                delivery["transactional.id"] = f"{group}-{settings.instance}"
         super().__init__(
             broker_address=ConnectionConfig.from_librdkafka_dict(settings.kafka_config, ignore_extras=True),
             consumer_group=group,
@@ -178,10 +185,11 @@ class ColumnarApplication(Application):
                 "session.timeout.ms": _SESSION_TIMEOUT_MS,
                 "fetch.message.max.bytes": _FETCH_BYTES,
                 "fetch.queue.backoff.ms": 10,
+                "topic.metadata.refresh.interval.ms": _METADATA_INTERVAL_MS,
             },
             producer_extra_config={
                 **settings.kafka_options,
-                **transactional,
+                **delivery,
                 "message.max.bytes": topics.LARGEST_MESSAGE_BYTES,
                 "linger.ms": 5,
             },
@@ -193,17 +201,21 @@ class ColumnarApplication(Application):
         """Run as ``Application`` does, with changelog topics that take keys as large as a raw message may be.
 
         A poll makes tens of thousands of objects at once, none in a cycle: with Python's usual thresholds the garbage
-        collector would look at all of them several times, for a tenth of the CPU time.
+        collector would look at all of them several times, for a tenth of the CPU time. What was frozen is let go at the
+        end, and so are the signal handlers, which hold the application: DuckDB complains at length of what is not.
         """
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        gc.freeze()
+        gc.set_threshold(_COLLECT_AFTER_OBJECTS)
         for changelog in self._topic_manager.changelog_topics_list:
             if changelog.create_config:
                 changelog.create_config.extra_config["max.message.bytes"] = str(topics.LARGEST_MESSAGE_BYTES)
-        gc.freeze()
-        gc.set_threshold(_COLLECT_AFTER_OBJECTS)
         try:
             return super().run(*arguments, **options)
         finally:
-            gc.unfreeze()  # at the process's end DuckDB complains, after the last error, of what is never collected
+            gc.unfreeze()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
     def committed_offset(self, topic: str, partition: int) -> int | None:
         """The group's next offset for a partition; None if it never committed one."""
@@ -219,6 +231,17 @@ class ColumnarApplication(Application):
         """The end of the partition as the last fetch told it; no request is made. Negative before the first fetch."""
         _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
         return int(high)
+
+    def flush_producer(self) -> None:
+        """Return when everything that was produced is in Kafka.
+
+        :raises BrokerError: if something was not delivered in the time that a checkpoint may take
+        """
+        if undelivered := self._producer.flush():
+            raise BrokerError(
+                f"{undelivered} messages were not delivered to Kafka; this process ends, and produces them again when "
+                "it is started. Does Kafka answer?"
+            )
 
     def _process_message(self, dataframe_composed: Any) -> None:
         """What ``Application`` does for a message, for each batch of a poll."""

@@ -7,11 +7,13 @@
 At-least-once is enough: Bronze skips positions that it records, dead letters are keyed by position, and ``views`` skips
 positions that it has counted. A checkpoint, in order:
 
-1. Bronze is appended.
-2. The producer is flushed: dead letters and typed batches are in Kafka.
+1. The producer is flushed: dead letters and typed batches are in Kafka.
+2. Bronze is appended.
 3. The group's offsets are committed.
 
-A crash before 3 repeats the batches from the last committed offsets, which changes nothing.
+A crash before 3 repeats the batches from the last committed offsets, which changes nothing. So what Bronze records was
+handed to ``views``, and what the group has committed is recorded by Bronze: should the group's offsets say otherwise,
+going on would lose messages, and ingest refuses before it produces anything (``Intervals``).
 """
 
 import logging
@@ -25,9 +27,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from processors.columnar import ColumnarApplication, MessageBatch, Outgoing, OutgoingSerializer, Poll, Shared
+from processors.identity import TopicIdentity
 from salesviews import event, generation, lake, topics, typed
 from salesviews.classification import Classifier
-from salesviews.errors import FencedError
 from salesviews.settings import Settings
 from salesviews.typed import Interval, SourcePartition
 from sinks.bronze import BronzeBatch, BronzeSink
@@ -184,42 +186,57 @@ def _pieces(interval: Interval, rows: pa.Table) -> Iterator[tuple[Interval, pa.T
 class Intervals:
     """Names the positions that each batch covers, so that ``views`` can tell a gap from a loss.
 
-    A batch starts where the one before it ended. Where a batch does not join on (the first after the partition was
-    given to this process, a transaction marker, positions that Kafka deleted, a topic that was created again), the
-    topic's id, the group's committed offset and Kafka's low offset say why.
+    A batch starts where the one before it ended. Where it does not join on, the reason is looked for:
+
+    - Positions between two batches of this process hold no message (transaction markers, compaction), or Kafka deleted
+      them: the batch covers them, and counts the latter as lost.
+    - The partition was given to this process: the batch starts where the group stands, if Bronze records everything
+      before it. It does, unless Bronze or the group's offsets were tampered with.
+
+    That the topic is still the same is asked once a poll: one that is created again has the same offsets.
     """
 
-    def __init__(self, settings: Settings, application: ColumnarApplication) -> None:
-        self._settings = settings
+    def __init__(self, application: ColumnarApplication, bronze: BronzeSink, identity: TopicIdentity) -> None:
         self._application = application
-        self._topic_id = ""
+        self._bronze = bronze
+        self._identity = identity
+        self._poll: Poll | None = None
         self._next: dict[int, int] = {}
 
     def of(self, batch: MessageBatch) -> Interval:
         """
         :raises FencedError: if the topic is not the one that this process started with
+        :raises GapError: if Kafka holds positions before the batch that Bronze does not record
         """
-        partition, first = batch.partition, batch.first_offset
-        expected = self._next.get(partition)
-        start, lost = first, 0
-        if expected != first:
-            self._check_topic(batch.topic)
-            committed = self._application.committed_offset(batch.topic, partition) or 0
-            is_ahead = expected is not None and first > expected
-            start = min(max(expected or 0, committed) if is_ahead else committed, first)
+        if batch.poll is not self._poll:
+            self._identity.check()
+            self._poll = batch.poll
+        expected = self._next.get(batch.partition)
+        start, lost = batch.first_offset, 0
+        if expected != batch.first_offset:
+            start = self._start(batch, expected)
             lost = self._lost(batch, start)
-        self._next[partition] = end = batch.last_offset + 1
-        log_end = max(self._application.known_end_offset(batch.topic, partition), end)
-        return Interval(SourcePartition(self._topic_id, partition, batch.topic), start, end, lost, log_end)
+        self._next[batch.partition] = end = batch.last_offset + 1
+        log_end = max(self._application.known_end_offset(batch.topic, batch.partition), end)
+        return Interval(self._source(batch), start, end, lost, log_end)
 
-    def _check_topic(self, topic: str) -> None:
-        identity = topics.topic_id(self._settings, topic)
-        if self._topic_id not in ("", identity):
-            raise FencedError(
-                f"Topic {topic} was deleted and created again while ingest read it: its id was {self._topic_id} and is "
-                f"{identity}. This process ends; the next one reads the new topic from its beginning, as new data."
-            )
-        self._topic_id = identity
+    def _source(self, batch: MessageBatch) -> SourcePartition:
+        return SourcePartition(self._identity.id, batch.partition, batch.topic)
+
+    def _start(self, batch: MessageBatch, expected: int | None) -> int:
+        """Where a batch starts that does not join on."""
+        first, source = batch.first_offset, self._source(batch)
+        committed = self._application.committed_offset(batch.topic, batch.partition)
+        if expected is not None and (committed or 0) <= expected < first:
+            return expected
+        recorded = self._bronze.covered(source)
+        if committed is None:
+            return min(recorded, first)
+        if recorded < min(committed, first) and self._application.low_offset(batch.topic, batch.partition) >= committed:
+            return recorded  # there is nothing that could be read again
+        start = min(committed, first)
+        self._bronze.check_joins_on(source, start)
+        return start
 
     def _lost(self, batch: MessageBatch, start: int) -> int:
         """How many positions from ``start`` to the batch Kafka does not hold any more; the rest were no messages."""
@@ -256,9 +273,15 @@ def build(
         commit_batches=COMMIT_BATCHES,
         exactly_once=False,
     )
-    intervals = Intervals(settings, application)
+    identity = TopicIdentity(settings)
+
+    def before_append() -> None:
+        identity.check()  # else the group's offset could be committed for another topic
+        application.flush_producer()
+
+    bronze = BronzeSink(lake.Lake(settings.lake), before_append, mine)
+    intervals = Intervals(application, bronze, identity)
     parser = Parser()
-    bronze = BronzeSink(lake.Lake(settings.lake), mine)
 
     def topic(declared: topics.Topic) -> Any:
         return application.topic(

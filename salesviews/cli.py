@@ -312,6 +312,77 @@ def audit(as_json: bool, sample_pct: float | None, seed: int | None, shown: int,
     sys.exit(0 if result.holds else 1)
 
 
+class _Since(click.ParamType[datetime | None]):
+    """``beginning`` (None), or a time in ISO 8601, which is UTC where it does not say otherwise."""
+
+    name = "since"
+
+    def convert(
+        self, value: str | datetime | None, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime | None:
+        if not isinstance(value, str):
+            return value
+        if value == "beginning":
+            return None
+        try:
+            since = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither 'beginning' nor a time such as 2026-01-31T12:00", param, ctx)
+        return since if since.tzinfo else since.replace(tzinfo=UTC)
+
+
+@commands.command(
+    settings=("HOME", "LAKE", *_CLIENT),
+    examples=(
+        "salesviews replay                              everything that Kafka holds and Bronze lacks",
+        "salesviews replay --from 2026-01-31            what Kafka received since then, in less time",
+        "salesviews replay --drop-unreadable            after `audit` named a damaged file of Bronze",
+        "salesviews replay --json | jq '.partitions[] | select(.gone > 0)'",
+    ),
+)
+@click.option(
+    "--from",
+    "since",
+    type=_Since(),
+    default="beginning",
+    metavar="TIME",
+    help="Look at what Kafka received from then on: `beginning`, or ISO 8601 (UTC).",
+)
+@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
+@click.option(
+    "--drop-unreadable",
+    is_flag=True,
+    help="Read every file of Bronze whole, and take those that cannot be read out of it (to `_unreadable`).",
+)
+@click.option(
+    "--memory", "memory_mb", default=1024, type=click.IntRange(256), metavar="MB", help="Memory that DuckDB may take."
+)
+def replay(since: datetime | None, as_json: bool, drop_unreadable: bool, memory_mb: int) -> None:
+    """Fill Bronze again from Kafka.
+
+    Use it when Bronze was deleted, wholly or partly, was restored from a backup, or has files that are gone or damaged;
+    when ingest ends with a GapError, as after the offsets of its consumer group were reset; and when in doubt: where
+    nothing is missing, it changes nothing. It compares the rows of Bronze with Kafka's positions, and reads again only
+    what Bronze lacks. Nothing is counted twice.
+
+    It can run beside a live pipeline, beside an ingest process that keeps ending (which then goes on by itself), and
+    without any. It can be stopped at any time and run again.
+
+    The exit status is 0 when Bronze has all that it, Kafka or Silver knows of, 1 when messages are gone for good, 2
+    when it could not run, or not to its end.
+    """
+    settings = _settings()
+    from processors import replay
+    from salesviews import replay_result
+
+    result = replay.run(settings, replay.Options(since, drop_unreadable, memory_mb))
+    if as_json:
+        click.echo(json.dumps(replay_result.as_json(result), indent=2, ensure_ascii=False))
+    else:
+        click.echo(replay_result.text(result))
+    sys.exit(0 if result.complete else 1)
+
+
 @commands.command(
     settings=("HOME", "LAKE", *_CLIENT, "DEDUP_DAYS"),
     examples=(

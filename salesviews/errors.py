@@ -4,6 +4,8 @@ An error of this hierarchy that reaches the command line ends the process with `
 traceback; any other exception is a defect and shows one.
 """
 
+from pathlib import Path
+
 
 class SalesviewsError(Exception):
     """Base of every error that an operator can act on."""
@@ -27,6 +29,17 @@ class BrokerError(SalesviewsError):
 
 class LakeError(SalesviewsError):
     """A Delta table is missing, damaged, or not what its declaration says."""
+
+
+class UnreadableError(LakeError):
+    """A data file of a Delta table is missing or damaged.
+
+    :param file: its path
+    """
+
+    def __init__(self, file: Path, message: str) -> None:
+        super().__init__(message)
+        self.file = file
 
 
 class AuditError(SalesviewsError):
@@ -53,6 +66,12 @@ class UnknownSnapshotError(SalesviewsError):
 
 class LineageError(SalesviewsError):
     """The lineage of a figure could not be told; it says nothing about the figure."""
+
+    exit_status = 2
+
+
+class ReplayError(SalesviewsError):
+    """The replay could not be made, or not to its end; what it has added so far is right, and it can be run again."""
 
     exit_status = 2
 

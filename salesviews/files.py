@@ -12,10 +12,12 @@ import hashlib
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -24,8 +26,11 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from pyarrow.fs import LocalFileSystem
 
-from salesviews.errors import LakeError
-from salesviews.lake import Lake, Table
+from salesviews.errors import LakeError, UnreadableError
+from salesviews.lake import BRONZE, Lake, Table
+
+_BATCH_ROWS = 20_000
+_REMEDIES = {BRONZE.name: "`salesviews replay --drop-unreadable` reads its messages from Kafka again"}
 
 _PATTERN = re.compile(r"[*?[]")
 _SEARCH_ROWS = 10_000
@@ -143,25 +148,82 @@ def stored_rows(lake: Lake, of: Listing) -> pa.Table:
 def batches(lake: Lake, of: Listing, columns: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
     """All rows of a version in small batches, file by file, with the declared types: memory stays bounded.
 
-    :raises LakeError: while it is read, naming the file that is missing, damaged, or not what the table declares
+    :raises UnreadableError: while it is read, naming the file that is missing, damaged, or not what the table declares
     """
+    for partition, paths in sorted(of.files.items()):
+        for path in sorted(paths):
+            yield from _batches_of(lake, of, partition, path, columns, batch_rows)
+
+
+def unreadable(lake: Lake, of: Listing) -> Iterator[UnreadableError]:
+    """Every file of a version that is damaged or not what the table declares; each is read whole."""
+    for partition, paths in sorted(of.files.items()):
+        for path in sorted(paths):
+            try:
+                for _ in _batches_of(lake, of, partition, path, of.table.schema.names, _BATCH_ROWS):
+                    pass
+            except UnreadableError as error:
+                if error.file.exists():
+                    yield error
+
+
+def _batches_of(
+    lake: Lake, of: Listing, partition: Partition, path: str, columns: Sequence[str], batch_rows: int
+) -> Iterator[pa.RecordBatch]:
     schema = pa.schema([of.table.schema.field(name) for name in columns])
     stored = [name for name in columns if name not in of.table.partition_by]
-    for partition, paths in sorted(of.files.items()):
-        values = dict(zip(of.table.partition_by, partition, strict=True))
-        for path in sorted(paths):
-            file = Path(lake.uri(of.table)) / path
-            try:
-                with pq.ParquetFile(file, pre_buffer=False) as opened:
-                    for batch in opened.iter_batches(batch_rows, columns=stored, use_threads=False):
-                        piece = {name: batch.column(name) for name in stored} | {
-                            name: pa.repeat(pa.scalar(values[name], schema.field(name).type), batch.num_rows)
-                            for name in columns
-                            if name in values
-                        }
-                        yield pa.record_batch([piece[name].cast(schema.field(name).type) for name in columns], schema)
-            except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-                raise _unreadable(file, of, error) from error
+    values = dict(zip(of.table.partition_by, partition, strict=True))
+    file = Path(lake.uri(of.table)) / path
+    try:
+        with pq.ParquetFile(file, pre_buffer=False) as opened:
+            for batch in opened.iter_batches(batch_rows, columns=stored, use_threads=False):
+                piece = {name: batch.column(name) for name in stored} | {
+                    name: pa.repeat(pa.scalar(values[name], schema.field(name).type), batch.num_rows)
+                    for name in columns
+                    if name in values
+                }
+                yield pa.record_batch([piece[name].cast(schema.field(name).type) for name in columns], schema)
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise _unreadable(file, of, error) from error
+
+
+@contextmanager
+def streamed(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    lake: Lake,
+    of: Sequence[Listing],
+    columns: Sequence[str],
+    on_read: Callable[[int], object] | None = None,
+) -> Iterator[None]:
+    """All rows of versions, of tables that have the same columns, as a relation of DuckDB that can be read once.
+
+    :param on_read: called with a number of rows, each time that so many more were read
+    :raises LakeError: naming the file, and not DuckDB's account of it
+    """
+    failure: list[Exception] = []
+    schema = pa.schema([of[0].table.schema.field(each) for each in columns])
+
+    def arriving() -> Iterator[pa.RecordBatch]:
+        try:
+            for listed in of:
+                for batch in batches(lake, listed, columns, _BATCH_ROWS):
+                    yield batch
+                    if on_read:
+                        on_read(batch.num_rows)
+        except Exception as error:
+            failure.append(error)
+            raise
+
+    connection.register(name, pa.RecordBatchReader.from_batches(schema, arriving()))
+    try:
+        yield
+    except duckdb.Error:
+        if failure:
+            raise failure[0] from None
+        raise
+    finally:
+        connection.unregister(name)
 
 
 def dataset(lake: Lake, of: Listing) -> ds.Dataset:
@@ -217,10 +279,11 @@ def find_unreadable(lake: Lake, of: Listing, error: Exception, tick: Callable[[]
     return None
 
 
-def _unreadable(file: Path, of: Listing, error: Exception) -> LakeError:
-    return LakeError(
-        f"{file}, a file of version {of.version} of {of.table.name}, cannot be read: {error}. "
-        "Restore the file; if it is lost, Silver can be computed again from Bronze."
+def _unreadable(file: Path, of: Listing, error: Exception) -> UnreadableError:
+    return UnreadableError(
+        file,
+        f"{file}, a file of version {of.version} of {of.table.name}, cannot be read: {error}. Restore the file; if it "
+        f"is lost, {_REMEDIES.get(of.table.name, 'Silver can be computed again from Bronze')}.",
     )
 
 

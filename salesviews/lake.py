@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pyarrow as pa
 from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from salesviews import event, views
+from salesviews import event, log_damage, views
 from salesviews.errors import LakeError
 
 _UTC = pa.timestamp("us", tz="UTC")
@@ -198,27 +198,38 @@ class Lake:
     def uri(self, table: Table) -> str:
         return f"{self.root.rstrip('/')}/{table.name}"
 
+    @property
+    def is_local(self) -> bool:
+        return "://" not in self.root
+
     def exists(self, table: Table) -> bool:
         return DeltaTable.is_deltatable(self.uri(table))
 
     def create(self, table: Table) -> None:
-        """Create a table that does not exist; safe to call from several processes at once."""
-        if "://" not in self.root:
+        """Create a table that does not exist; safe to call from several processes at once.
+
+        :raises LakeError: if it exists, and a file of its log is damaged
+        """
+        if self.is_local:
             Path(self.uri(table)).mkdir(parents=True, exist_ok=True)
-        DeltaTable.create(
-            self.uri(table),
-            schema=table.schema,
-            mode="ignore",
-            partition_by=list(table.partition_by) or None,
-            name=table.name.rpartition("/")[2],
-            description=table.doc,
-            configuration=PROPERTIES,
-        )
+        try:
+            DeltaTable.create(
+                self.uri(table),
+                schema=table.schema,
+                mode="ignore",
+                partition_by=list(table.partition_by) or None,
+                name=table.name.rpartition("/")[2],
+                description=table.doc,
+                configuration=PROPERTIES,
+            )
+        except DeltaError as error:
+            self._check_log(table, error)
+            raise
 
     def open(self, table: Table, version: int | None = None) -> DeltaTable:
         """A new handle.
 
-        :raises LakeError: if the table does not exist
+        :raises LakeError: if the table does not exist, or a file of its log is damaged
         """
         try:
             return DeltaTable(self.uri(table), version=version)
@@ -226,4 +237,17 @@ class Lake:
             raise LakeError(
                 f"There is no Delta table at {self.uri(table)}. Is SALESVIEWS_LAKE the right address? "
                 "The processors create the tables when they start."
+            ) from error
+        except DeltaError as error:
+            self._check_log(table, error)
+            raise
+
+    def _check_log(self, table: Table, error: DeltaError) -> None:
+        """:raises LakeError: if a damaged file is why a table could not be opened"""
+        damaged = log_damage.damage(Path(self.uri(table))) if self.is_local else []
+        if damaged:
+            raise LakeError(
+                f"{damaged[0]} is damaged or gone{f', and {len(damaged) - 1} more' if damaged[1:] else ''}: the log of "
+                f"{table.name} cannot be read. Restore the file. If it is lost, move the table's folder away: "
+                "`salesviews replay` fills Bronze again from Kafka, `salesviews rebuild` Silver from Bronze."
             ) from error

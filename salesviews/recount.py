@@ -10,8 +10,8 @@ A message's packed position is the number of its source partition and its offset
 The order between partitions is Silver's to choose, so it is taken from there; all else follows from it and Bronze.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,6 @@ CLEAN_COLUMNS: tuple[str, ...] = (*event.FIELD_NAMES, *DERIVED)
 
 OFFSET_BITS = 48
 """A packed position has the offset in so many bits, and the number of its source partition above."""
-_BATCH_ROWS = 20_000
 _BLOCK_BITS = 10
 _UNPLACED = 1 << 62
 """Messages that Silver does not have come after all others."""
@@ -327,37 +326,13 @@ class Recount:
     def _where(self) -> str:
         return f"WHERE {self._sample.condition}" if self._sample else ""
 
-    @contextmanager
-    def _reading(self, table: Table, columns: Sequence[str]) -> Iterator[None]:
-        """Streams a table as ``arriving``, which can be read once.
-
-        :raises LakeError: what reading raised, and not DuckDB's account of it
-        """
+    def _reading(self, table: Table, columns: Sequence[str]) -> AbstractContextManager[None]:
+        """Streams a table as ``arriving``, which can be read once."""
         listed = self._bronze
         if table is not lake.BRONZE:
             listed = self._snapshot.listing(self._lake, table)
-        failure: list[Exception] = []
-        schema = pa.schema([table.schema.field(each) for each in columns])
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            try:
-                for batch in files.batches(self._lake, listed, columns, _BATCH_ROWS):
-                    yield batch
-                    if table is lake.BRONZE:
-                        self._on_read(batch.num_rows)
-            except Exception as error:
-                failure.append(error)
-                raise
-
-        self.connection.register("arriving", pa.RecordBatchReader.from_batches(schema, batches()))
-        try:
-            yield
-        except duckdb.Error:
-            if failure:
-                raise failure[0] from None
-            raise
-        finally:
-            self.connection.unregister("arriving")
+        on_read = self._on_read if table is lake.BRONZE else None
+        return files.streamed(self.connection, "arriving", self._lake, [listed], columns, on_read)
 
 
 def _packed() -> str:

@@ -5,8 +5,9 @@ need.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from salesviews import views
@@ -16,7 +17,6 @@ from salesviews.settings import Settings
 LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
 """What a message of ``ventes-typees`` may have at most; ingest splits far below it, one raw message is never split."""
 
-_QUIET = {"log_level": 4}  # librdkafka tells of each client's normal end
 _FOREVER = "-1"
 _BROKER_CLOCK = {"message.timestamp.type": "LogAppendTime"}  # a broker refuses event times more than an hour ahead
 _WEEK_MS = str(7 * 24 * 3600 * 1000)
@@ -81,13 +81,23 @@ def _of(generation: int) -> str:
     return f"-g{generation}" if generation else ""
 
 
+def replay_group(settings: Settings) -> str:
+    """Consumers must have a group; `salesviews replay` neither joins it nor commits to it."""
+    return f"salesviews-{settings.topic}-replay"
+
+
+def admin_config(settings: Settings) -> dict[str, Any]:
+    """Of a client that administers; librdkafka would tell of its normal end."""
+    return {**settings.kafka_config, "log_level": 4}
+
+
 def create(settings: Settings, generation: int = 0, timeout_s: float = 30.0) -> None:
     """Create the topics that do not exist; safe to call from several processes at once.
 
     :param generation: of the figures (``salesviews.generation``), whose typed batches have a topic of their own
     :raises BrokerError: if the broker does not answer, or refuses
     """
-    admin = AdminClient({**settings.kafka_config, **_QUIET})
+    admin = AdminClient(admin_config(settings))
     try:
         existing = admin.list_topics(timeout=timeout_s).topics
         missing = [topic for topic in all_topics(settings, generation) if topic.name not in existing]
@@ -110,14 +120,13 @@ def create(settings: Settings, generation: int = 0, timeout_s: float = 30.0) -> 
         ) from error
 
 
-def topic_id(settings: Settings, topic: str, timeout_s: float = 30.0) -> str:
+def topic_id(settings: Settings, topic: str, timeout_s: float = 30.0, admin: AdminClient | None = None) -> str:
     """Kafka's id of a topic: a topic that is deleted and created again has another one.
 
+    :param admin: an open client, for who asks often
     :raises BrokerError: if the topic does not exist or the broker does not answer
     """
-    from confluent_kafka import TopicCollection
-
-    admin = AdminClient({**settings.kafka_config, **_QUIET})
+    admin = admin or AdminClient(admin_config(settings))
     try:
         described = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_s)[topic].result()
     except KafkaException as error:

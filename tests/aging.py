@@ -79,7 +79,7 @@ class AgingLake:
 
     def begin(self) -> None:
         """The processes start, and go on after what is there."""
-        self.bronze = BronzeSink(self.lake, generation.begin(self.lake))
+        self.bronze = BronzeSink(self.lake, lambda: None, generation.begin(self.lake))
         self.silver = SilverSink(self.lake, self)
         for sink in (self.bronze, self.silver):
             sink.start()

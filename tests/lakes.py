@@ -119,7 +119,7 @@ class LakeMaker:
         self._start(positions)
 
     def _start(self, positions: Any) -> None:
-        self._bronze = BronzeSink(self.lake, generation.current(self.lake))
+        self._bronze = BronzeSink(self.lake, lambda: None, generation.current(self.lake))
         self._silver = SilverSink(self.lake, self._clock)
         for sink in (self._bronze, self._silver):
             sink.start()

@@ -2,20 +2,25 @@
 
 import json
 import sys
+import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
+from operator import itemgetter
 from typing import Any
 
 import polars
+import psutil
 import pytest
 import requests
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 from oracle import Message, Oracle
 
-from salesviews import lake, manifest, topics
+from salesviews import lake, manifest, market, topics
 from salesviews.manifest import Manifest
 from salesviews.settings import Settings
 
@@ -23,12 +28,12 @@ Row = dict[str, Any]
 
 
 def read_topic(settings: Settings, topic: str) -> list[Any]:
-    """Every message of a topic, by a plain consumer: partition by partition, each to its end."""
+    """Every message that a topic holds, by a plain consumer: partition by partition, each to its end."""
     options = {"group.id": "witness", "enable.auto.commit": False, "enable.partition.eof": True}
     consumer = Consumer(settings.kafka_config | options)
     messages = []
     for partition in sorted(consumer.list_topics(topic, 30).topics[topic].partitions):
-        consumer.assign([TopicPartition(topic, partition, 0)])
+        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
         while True:
             if (message := consumer.poll(30)) is None:
                 pytest.fail(f"{topic}[{partition}] does not give its messages to the end")
@@ -40,6 +45,14 @@ def read_topic(settings: Settings, topic: str) -> list[Any]:
                 pytest.fail(f"{topic}[{partition}]: {message.error()}")
     consumer.close()
     return messages
+
+
+def topic_ends(settings: Settings, topic: str) -> dict[int, int]:
+    """The end of each partition of a topic."""
+    admin = AdminClient(settings.kafka_config)
+    partitions = admin.list_topics(topic, 30).topics[topic].partitions
+    asked = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partitions}
+    return {place.partition: answer.result().offset for place, answer in admin.list_offsets(asked).items()}
 
 
 class Pipeline:
@@ -96,10 +109,87 @@ class Pipeline:
         found = self.manifest()
         return found is not None and sum(found.positions.values()) >= produced
 
+    def start_supervised(self) -> None:
+        """Everything but the broker, kept running by the supervisor, as the program ``up``."""
+        self.programs["up"] = self.start_process("up", settings=replace(self.settings, is_broker_embedded=False))
+
+    @contextmanager
+    def stopped(self, command: str) -> Iterator[None]:
+        """A supervised process does not run (SIGSTOP): it comes back to a world that has changed."""
+        supervisor = psutil.Process(self.programs["up"].pid)
+        [found] = [child for child in supervisor.children() if child.cmdline()[-1] == command]
+        found.suspend()
+        try:
+            yield
+        finally:
+            found.resume()
+
+    def has_counted_all(self) -> bool:
+        """Whether the newest snapshot covers every message of the raw topic (a transaction marker may follow it)."""
+        topic_id, ends = topics.topic_id(self.settings, self.settings.topic), self.ends(self.settings.topic)
+        found = self.manifest() if self.has_counted(0) else None
+        covered = {} if found is None else {(each.topic_id, each.partition): at for each, at in found.positions.items()}
+        return all(covered.get((topic_id, partition), 0) >= end - 1 for partition, end in ends.items())
+
+    def ends(self, topic: str) -> dict[int, int]:
+        return topic_ends(self.settings, topic)
+
+    def run(self, *arguments: str) -> Any:
+        """The result of a command that takes ``--json``; it must end with status 0."""
+        program = self.start_process(*arguments, "--json", settings=self.settings)
+        assert program.popen.wait(120) == 0, program.output
+        return json.loads(program.output[program.output.index("{\n") :])
+
     def get(self, path: str, parse_float: Callable[[str], Any] = float) -> Any:
         answer = requests.get(f"http://{self.settings.host}:{self.settings.port}{path}", timeout=10)
         answer.raise_for_status()
         return json.loads(answer.content, parse_float=parse_float)
+
+
+class Sales:
+    """Dirty sales, in transactions of which every fifth is aborted and sent again; they go on inside of a ``with``."""
+
+    INTERVAL_S = 0.1
+    BATCH = 30
+
+    def __init__(self, settings: Settings, first_id: int) -> None:
+        self._topic = settings.topic
+        self._producer = Producer({**settings.kafka_config, "transactional.id": f"sales-{first_id}"})
+        self._producer.init_transactions(30)
+        self._next_id = first_id
+        self._transactions = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._go_on)
+
+    def send(self, count: int) -> None:
+        end = datetime.now(UTC)
+        made = market.messages(self._next_id, count, end - timedelta(days=3), end, 15, 5, self._next_id)
+        pairs = [pair for batch in made for pair in batch]
+        self._next_id += count
+        self._transactions += 1
+        if self._transactions % 5 == 0:
+            self._transaction(pairs)
+            self._producer.abort_transaction(30)
+        self._transaction(pairs)
+        self._producer.commit_transaction(30)
+
+    def _transaction(self, pairs: list[Any]) -> None:
+        self._producer.begin_transaction()
+        for key, payload in pairs:
+            self._producer.produce(self._topic, payload, key=key)
+        self._producer.flush()
+
+    def _go_on(self) -> None:
+        while not self._stop.wait(self.INTERVAL_S):
+            self.send(self.BATCH)
+
+    def __enter__(self) -> "Sales":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
 
 
 def silver(pipeline: Pipeline, name: str) -> list[Row]:
@@ -116,28 +206,38 @@ def bronze(pipeline: Pipeline) -> list[Row]:
     return polars.read_delta(f"{pipeline.settings.lake}/bronze/ventes_stream").to_dicts()
 
 
-def in_total_order(pipeline: Pipeline) -> list[Message]:
-    """The raw messages of Kafka, in the order in which Silver says that they were counted.
-
-    The order is Silver's to choose between partitions; that it has each message once, and each partition's in its
-    order, is checked here.
-    """
-    topic_id = topics.topic_id(pipeline.settings, pipeline.settings.topic)
-    raw = {
-        (message.partition(), message.offset()): Message(
+def raw_messages(settings: Settings) -> list[Message]:
+    """The messages that the raw topic holds, as the witness takes them."""
+    topic_id = topics.topic_id(settings, settings.topic)
+    return [
+        Message(
             message.partition(),
             message.offset(),
             datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC),
             message.value(),
             topic_id,
         )
-        for message in read_topic(pipeline.settings, pipeline.settings.topic)
+        for message in read_topic(settings, settings.topic)
+    ]
+
+
+def in_total_order(pipeline: Pipeline, earlier: Sequence[Message] = ()) -> list[Message]:
+    """The raw messages of Kafka, in the order in which Silver says that they were counted.
+
+    The order is Silver's to choose between partitions; that it has each message once, and each partition's in its
+    order, is checked here.
+
+    :param earlier: messages that Kafka does not hold any more
+    """
+    raw = {
+        (message.topic_id, message.partition, message.offset): message
+        for message in [*earlier, *raw_messages(pipeline.settings)]
     }
     judged = [*silver(pipeline, "ventes_clean"), *silver(pipeline, "ventes_rejetees")]
-    order = [(row["partition"], row["offset"]) for row in sorted(judged, key=lambda row: row["sequence"])]
+    order = [(row["topic_id"], row["partition"], row["offset"]) for row in sorted(judged, key=itemgetter("sequence"))]
     assert Counter(order) == Counter(raw.keys())
-    for partition in {place[0] for place in order}:
-        offsets = [offset for at, offset in order if at == partition]
+    for source in {place[:2] for place in order}:
+        offsets = [place[2] for place in order if place[:2] == source]
         assert offsets == sorted(offsets)
     return [raw[place] for place in order]
 

@@ -37,7 +37,10 @@ PAYLOADS = st.one_of(
         montant=st.sampled_from([0, 1.005, "2.50", 9999999999999999]),
     ),
 )
-BATCHES = st.lists(st.tuples(st.integers(0, 1), st.lists(PAYLOADS, min_size=1, max_size=8)), min_size=1, max_size=6)
+BATCHES = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(0, 2), st.lists(PAYLOADS, max_size=8)), min_size=1, max_size=6
+)
+"""Partition, positions without a message before the batch, and its messages, of which there may be none."""
 
 
 class Restarting(LakeMaker):
@@ -62,14 +65,15 @@ def shown(target: Lake) -> dict[str, list[dict[str, Any]]]:
 @settings(max_examples=12, deadline=None)
 @given(BATCHES, st.sets(st.integers(0, 5)))
 def test_counting_is_what_the_witness_says_in_any_cut_and_after_any_restart(
-    tmp_path_factory: pytest.TempPathFactory, batches: list[tuple[int, list[bytes | None]]], restarts: set[int]
+    tmp_path_factory: pytest.TempPathFactory, batches: list[tuple[int, int, list[bytes | None]]], restarts: set[int]
 ) -> None:
     """Law: every Silver table is the witness's, however the total order is cut and wherever counting starts again."""
     maker = Restarting(Lake(str(tmp_path_factory.mktemp("lake"))))
     messages: list[Message] = []
     ends = {0: 0, 1: 0}
-    for number, (partition, payloads) in enumerate(batches):
-        maker.send(partition, payloads)
+    for number, (partition, skipped, payloads) in enumerate(batches):
+        maker.send(partition, payloads, skipped=skipped)
+        ends[partition] += skipped
         for payload in payloads:
             messages.append(Message(partition, ends[partition], START, payload, TOPIC_ID))
             ends[partition] += 1
@@ -79,6 +83,11 @@ def test_counting_is_what_the_witness_says_in_any_cut_and_after_any_restart(
     tables = shown(maker.lake)
     for name, expected in Oracle(messages).tables.items():
         assert comparable(tables[name]) == comparable(expected), name
+    found = manifest.read(maker.lake)
+    assert found is not None
+    assert {source.partition: end for source, end in found.positions.items()} == {
+        partition: ends[partition] for partition, _, _ in batches
+    }
 
 
 @pytest.mark.parametrize("is_restarted", [False, True])
@@ -118,3 +127,21 @@ def test_a_repeated_or_overlapping_batch_adds_only_what_is_new(tmp_path: Path) -
     assert counted.clean.column("offset").to_pylist() == [0, 1, 2, 3, 4, 5]
     assert counted.rejected.num_rows == 0
     assert counter.count([typed_batch(3, 0, 6)], positions).rows == []
+
+
+@pytest.mark.parametrize(("counted", "lost"), [(0, 6), (2, 4), (6, 0), (8, 0)])
+def test_lost_positions_are_counted_once(tmp_path: Path, counted: int, lost: int) -> None:
+    """Law: of positions that an interval says Kafka deleted, those that were counted before are not lost."""
+    source = SourcePartition(TOPIC_ID, 0, "ventes")
+    target = Lake(str(tmp_path))
+    target.create(lake.CLEAN)
+    poll = MadePoll((), [sale(number) for number in range(10)], 0, START)
+    rows = Parser().parse(Interval(source, 0, 10, 0, 10), MessageBatch(poll, slice(0, 10), "ventes", 0)).typed
+    positions = Positions()
+    counter = Counter(target, DEDUP_DAYS, 0, positions)
+    if counted:
+        counter.count([TypedBatch(0, Interval(source, 0, counted, 0, 10), rows.slice(0, counted))], positions)
+    added = counter.count([TypedBatch(1, Interval(source, 0, 10, 6, 10), rows.slice(6))], positions)
+    quality = {key: sums[0] for view, key, _, sums in added.rows if view.name == "qualite"}
+    assert quality.get(("perdu",), 0) == lost
+    assert quality[("valide",)] == 10 - max(counted, 6)

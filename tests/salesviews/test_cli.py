@@ -22,7 +22,7 @@ TIMEOUT_S = 30.0
 
 COMMANDS = [
     *("demo", "up", "broker", "topics", "ingest", "views", "web", "generate", "status"),
-    *("audit", "rebuild", "maintain", "lineage"),
+    *("audit", "replay", "rebuild", "maintain", "lineage"),
 ]
 
 STATUS = {

@@ -36,7 +36,7 @@ def target(tmp_path: Path) -> lake.Lake:
 
 @pytest.fixture
 def sink(target: lake.Lake) -> BronzeSink:
-    made = BronzeSink(target)
+    made = BronzeSink(target, lambda: None)
     made.start()
     return made
 
@@ -51,7 +51,7 @@ def test_a_replay_after_a_crash_adds_each_position_once(sink: BronzeSink, target
     sink.add(batch(0, 4))
     sink.add(batch(4, 6))
     sink.flush()
-    successor = BronzeSink(target)
+    successor = BronzeSink(target, lambda: None)
     successor.start()
     successor.add(batch(2, 9))
     successor.flush()
@@ -71,3 +71,28 @@ def test_positions_that_kafka_deleted_are_no_hole(sink: BronzeSink, target: lake
     sink.add(batch(0, 9, lost=5))
     sink.flush()
     assert offsets(target) == [5, 6, 7, 8]
+
+
+def test_positions_that_come_twice_before_a_flush_are_added_once(sink: BronzeSink, target: lake.Lake) -> None:
+    """Law: a partition that was lost and given back is read again, beside what was gathered of it."""
+    sink.add(batch(0, 4))
+    sink.flush()
+    for start, end in ((4, 9), (4, 6), (6, 12), (10, 11)):
+        sink.add(batch(start, end))
+    sink.flush()
+    assert offsets(target) == list(range(12))
+    assert sink.covered(SOURCE) == 12
+
+
+def test_nothing_is_appended_before_what_was_produced_is_in_kafka(target: lake.Lake) -> None:
+    """Law: where the producer's flush fails, Bronze records none of the positions."""
+
+    def fail() -> None:
+        raise ConnectionError("not delivered")
+
+    sink = BronzeSink(target, fail)
+    sink.start()
+    sink.add(batch(0, 4))
+    with pytest.raises(ConnectionError):
+        sink.flush()
+    assert (offsets(target), sink.covered(SOURCE)) == ([], 0)
