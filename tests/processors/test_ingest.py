@@ -142,7 +142,7 @@ def test_a_topic_that_was_created_again_ends_the_process(intervals: Intervals, g
     """Law: the messages of a new topic are never written under the old one's id, also where they join on to it."""
     of(intervals, 0, 99)
     group.identity, group.committed = "id-b", None
-    with pytest.raises(FencedError, match=r"deleted and created again.*was id-a and is id-b"):
+    with pytest.raises(FencedError, match=r"deleted and created again.*was id-a, and is id-b"):
         of(intervals, first, first + 5)
 
 
