@@ -24,9 +24,9 @@ from sinks.silver import SilverSink, Take, ViewChange
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SOURCE = SourcePartition("topic-1", 0, "ventes")
-INTERVAL = timedelta(minutes=6)
-RETENTION = Retention(days=0.25, step_s=1800)
-"""At one snapshot in ``INTERVAL``: 10 recent ones, of the others each fifth, for 6 hours."""
+INTERVAL = timedelta(minutes=12)
+RETENTION = Retention(days=0.5, step_s=3600)
+"""At one snapshot in ``INTERVAL``: 5 recent ones, of the others each fifth, for 12 hours."""
 
 Contents = dict[str, list[dict[str, Any]]]
 

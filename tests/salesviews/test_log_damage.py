@@ -15,7 +15,7 @@ COMMITS = 12
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    """A table with a checkpoint (of its version 10) and entries after it."""
+    """A table with a checkpoint (of its version 9) and entries after it."""
     made = Lake(str(tmp_path / "lake"))
     made.create(TABLE)
     for number in range(1, COMMITS + 1):
@@ -33,7 +33,7 @@ def flip(file: Path) -> None:
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", [f"{11:020}.json", f"{COMMITS:020}.json", f"{10:020}.checkpoint.parquet"])
+@pytest.mark.parametrize("name", [f"{11:020}.json", f"{COMMITS:020}.json", f"{9:020}.checkpoint.parquet"])
 @pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
 def test_a_damaged_log_is_refused_by_the_name_of_its_file(
     lake: Lake, name: str, damage: Callable[[Path], None]

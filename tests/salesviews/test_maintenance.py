@@ -1,6 +1,5 @@
 """Maintenance in a test's own time; beside live processes it is in tests/integration/test_maintenance.py."""
 
-import itertools
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,15 +62,15 @@ def assert_kept_snapshots_answer(aging: AgingLake, retention: Retention = RETENT
 
 def test_what_is_on_disk_stays_bounded(aging: AgingLake) -> None:
     """Law: however many snapshots were written, the files are those of what is kept; and what is kept answers."""
-    bound = RECENT + 12 + 10  # the recent ones, a step each half hour for 6 hours, and what came since the last run
-    for _ in range(18):
+    bound = RECENT + 12 + 10  # the recent ones, one an hour for 12 hours, and what came since the last run
+    for _ in range(15):
         grown(aging, 7, every=7)
         assert data_files(aging, HOURLY) <= bound
         assert data_files(aging, lake.SNAPSHOTS) <= bound
         for table in (lake.BRONZE, lake.CLEAN, lake.RETAINED):
-            assert data_files(aging, table) <= 3 * RECENT
+            assert data_files(aging, table) <= 20
         for table in (lake.BRONZE, lake.CLEAN, HOURLY, lake.SNAPSHOTS, lake.RETAINED):
-            assert log_files(aging, table) <= 4 * RECENT
+            assert log_files(aging, table) <= 35
     kept = assert_kept_snapshots_answer(aging)
     assert kept[-RECENT:] == list(range(kept[-1] - RECENT + 1, kept[-1] + 1))
     assert RECENT + 10 <= len(kept) <= RECENT + 13
@@ -79,19 +78,19 @@ def test_what_is_on_disk_stays_bounded(aging: AgingLake) -> None:
 
 def test_recorded_positions_survive(aging: AgingLake) -> None:
     """Law: a batch that is read again after compaction, checkpoint and log clean-up still adds nothing."""
-    grown(aging, 40, every=20)
+    grown(aging, 24, every=12)
     aging.age(3 * HOUR)
     aging.maintain(small_files=2)
     assert data_files(aging, lake.BRONZE) <= 3
-    assert covered(aging.lake, lake.BRONZE, stream_name(SOURCE)) == 40
+    assert covered(aging.lake, lake.BRONZE, stream_name(SOURCE)) == 24
     aging.begin()
-    for offset in range(41):
+    for offset in range(25):
         aging.add(offset)
     aging.bronze.flush()
     aging.silver.flush()
-    assert aging.lake.open(lake.BRONZE).to_pyarrow_dataset().count_rows() == 41
+    assert aging.lake.open(lake.BRONZE).to_pyarrow_dataset().count_rows() == 25
     assert [row["vente_id"] for row in contents(aging.lake, aging.newest())[lake.CLEAN.name]] == sorted(
-        range(41), key=str
+        range(25), key=str
     )
 
 
@@ -127,9 +126,9 @@ def effects(at: Callable[[str], None]) -> Iterator[None]:
 def ripe(tmp_path_factory: pytest.TempPathFactory) -> AgingLake:
     """A lake on which a maintenance has everything to do; tests take copies of it."""
     made = AgingLake(tmp_path_factory.mktemp("ripe") / "lake")
-    grown(made, 17)
+    grown(made, 8)
     assert made.maintain(small_files=1000).is_done
-    grown(made, 17)
+    grown(made, 12)
     log = Path(made.lake.uri(HOURLY), "_delta_log")
     for path in (*log.glob("*.checkpoint.parquet"), log / "_last_checkpoint"):
         path.unlink()
@@ -138,14 +137,14 @@ def ripe(tmp_path_factory: pytest.TempPathFactory) -> AgingLake:
 
 @pytest.fixture(scope="module")
 def places(ripe: AgingLake, tmp_path_factory: pytest.TempPathFactory) -> list[int]:
-    """Where to disturb: before the first of each run of the same effect, and in the middle of it."""
+    """Where to disturb: before the first of each run of the same effect, and in the middle of the last run."""
     seen: list[str] = []
     with effects(seen.append):
         ripe.copy(tmp_path_factory.mktemp("places") / "lake").maintain(small_files=FEW)
     names = [each.partition(" ")[2] for each in seen]
     assert set(names) == {"retaining", "a checkpoint", "compacting", "deleting"}
-    edges = [0, *(place for place in range(1, len(names)) if names[place - 1] != names[place]), len(names)]
-    return sorted({place for edge, end in itertools.pairwise(edges) for place in (edge, (edge + end) // 2)})
+    edges = [0, *(place for place in range(1, len(names)) if names[place - 1] != names[place])]
+    return [*edges, (edges[-1] + len(names)) // 2]
 
 
 def disturbed(place: int, disturb: Callable[[], None]) -> Callable[[str], None]:
@@ -284,10 +283,9 @@ def test_snapshots_of_an_older_generation_stay_whole(aging: AgingLake) -> None:
     kept = assert_kept_snapshots_answer(aging)
     generations = {each.id: each.generation for each in History(aging.lake, RETENTION, aging).snapshots()}
     assert {generations[identity] for identity in kept} == {0, 1}
-    aging.age(5 * HOUR)
-    grown(aging, 2, every=1)
-    aging.age(2 * HOUR)
-    grown(aging, 2, every=1)
+    for _ in range(2):
+        aging.age(7 * HOUR)
+        grown(aging, 2, every=1)
     assert {each.generation for each in History(aging.lake, RETENTION, aging).snapshots()} == {1}
     assert not [path for path in old_sales if path.exists()]
     assert_kept_snapshots_answer(aging)
@@ -320,12 +318,12 @@ def test_the_newest_snapshot_is_kept_whatever_its_age(aging: AgingLake) -> None:
 def test_all_snapshots_inside_retention_can_be_kept(aging: AgingLake) -> None:
     """Law: with a step of 0 none is thinned out."""
     everything = replace(RETENTION, step_s=0)
-    grown(aging, 30)
+    grown(aging, 12)
     assert aging.maintain(everything).is_done
     aging.age(2 * HOUR)
     grown(aging, 2)
     assert aging.maintain(everything).is_done
-    assert assert_kept_snapshots_answer(aging, everything) == list(range(1, 34))
+    assert assert_kept_snapshots_answer(aging, everything) == list(range(1, 16))
 
 
 # ---- What is not well ----
@@ -364,7 +362,7 @@ def test_a_damaged_log_is_left_alone_and_named(aging: AgingLake, damage: str) ->
 
 def test_a_snapshot_that_cannot_be_read_is_not_kept_and_named(aging: AgingLake) -> None:
     """Law: it does not stop the maintenance of all others, and is no secret."""
-    grown(aging, 24)
+    grown(aging, 14)
     [name] = aging.lake.open(lake.SNAPSHOTS, 6).file_uris()
     Path(name).write_bytes(b"no parquet")
     result = aging.maintain()
@@ -376,7 +374,7 @@ def test_a_snapshot_that_cannot_be_read_is_not_kept_and_named(aging: AgingLake) 
 
 def test_a_lake_whose_snapshots_were_made_anew_forgets_the_old_ones(aging: AgingLake) -> None:
     """Law: ids begin again; what was retained under the same ids is of another table, and is not served as theirs."""
-    grown(aging, 24, every=12)
+    grown(aging, 12, every=6)
     shutil.rmtree(Path(aging.root) / "silver/snapshots")
     for table in lake.OVERWRITTEN:
         shutil.rmtree(aging.lake.uri(table))
