@@ -115,9 +115,9 @@ class Counter:
         index, start = positions.advance(batch.interval)
         rows = batch.rows
         offsets = _int64s(rows.column("offset"))
-        lost_now = batch.interval.start + batch.interval.lost - max(start, batch.interval.start)
-        if lost_now > 0 and rows.num_rows:
-            lost.append((lost_now, rows.column("kafka_timestamp")[0].value))
+        gone = batch.interval.start + batch.interval.lost - start  # some of the lost may have been counted before
+        if gone > 0 and rows.num_rows:
+            lost.append((gone, rows.column("kafka_timestamp")[0].value))
         places = np.arange(rows.num_rows, dtype=np.int64) + batch.first_sequence
         rows = rows.append_column("sequence", pa.array(places)).append_column("_packed", pa.array(pack(index, offsets)))
         return rows.slice(int(np.searchsorted(offsets, start)))
