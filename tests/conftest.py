@@ -15,13 +15,17 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from hypothesis import Phase
 
 from salesviews import ports, process
 from salesviews import settings as settings_module
 from salesviews.settings import Settings
 
 hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.register_profile("unshrunk", deadline=None, phases=set(Phase) - {Phase.shrink, Phase.explain})
 hypothesis.settings.load_profile("untimed")
+
+STATE_MACHINE_EXAMPLES = 10
 
 ROOT = Path(__file__).resolve().parents[1]
 STOP_S = 15.0
@@ -30,6 +34,7 @@ STOP_S = 15.0
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sweep", type=int, default=0, metavar="ROUNDS", help="rounds more of the crash-point sweep")
     parser.addoption("--sweep-seed", type=int, default=4, metavar="SEED", help="the order of its crashes")
+    parser.addoption("--examples", type=int, default=STATE_MACHINE_EXAMPLES, help="examples of the state machine test")
 
 
 def _clean_environment() -> dict[str, str]:

@@ -1,0 +1,362 @@
+"""Ingest and views without a broker: the real classes of each, between a Kafka of lists and dicts.
+
+Each stage is a process that can be killed before or after any of its commits, started again from what was committed,
+or put to sleep while a successor works, to wake up later. ``Kafka`` keeps what a broker would keep.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import deltalake
+import numpy as np
+import orjson
+from lakes import START, TOPIC
+
+from processors import ingest, views
+from processors.columnar import MessageBatch, Poll
+from processors.ingest import Intervals, ParsedBatch, Parser
+from processors.views import CountedTake, Sums, Taking
+from salesviews import lake, topics
+from salesviews import settings as settings_module
+from salesviews import views as declared
+from salesviews.errors import FencedError
+from salesviews.settings import Settings
+from sinks import appends, silver
+from sinks.bronze import BronzeSink
+from sinks.silver import SilverSink
+
+
+@dataclass(frozen=True)
+class Record:
+    """A message as a topic holds it; the methods are those of a Kafka client's message that the stages call."""
+
+    number: int
+    payload: bytes | None
+    sent_at: datetime = START
+    header: tuple[tuple[str, bytes], ...] = ()
+
+    def value(self) -> bytes | None:
+        return self.payload
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        return list(self.header)
+
+
+@dataclass(frozen=True, eq=False)
+class RecordPoll(Poll):
+    messages: Sequence[Any]
+
+    def values(self) -> list[bytes | None]:
+        return [record.payload for record in self.messages]
+
+    def keys(self) -> list[bytes | None]:
+        return [None] * len(self.messages)
+
+    def headers(self) -> list[Any]:
+        return [None] * len(self.messages)
+
+    def offsets(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return np.array([record.number for record in self.messages], np.int64)
+
+    def timestamps_ms(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return np.array([int(record.sent_at.timestamp() * 1000) for record in self.messages], np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class RecordBatch(MessageBatch):
+    @property
+    def first_offset(self) -> int:
+        return int(self.messages[0].number)
+
+    @property
+    def last_offset(self) -> int:
+        return int(self.messages[-1].number)
+
+
+@dataclass
+class RawPartition:
+    """:param low: the first offset that is not deleted"""
+
+    records: list[Record] = field(default_factory=list)
+    end: int = 0
+    low: int = 0
+
+    def from_offset(self, start: int, limit: int) -> list[Record]:
+        return [record for record in self.records if record.number >= max(start, self.low)][:limit]
+
+
+@dataclass
+class Kafka:
+    """What the broker keeps.
+
+    :param typees: the total order
+    :param ingest_offsets: what the ingest group committed
+    :param views_offset: what the views group committed, in the transaction that wrote ``views_state``
+    :param owners: for each group, the number of the process that Kafka takes commits of
+    """
+
+    generation: int = 1
+    raw: dict[int, RawPartition] = field(default_factory=dict)
+    typees: list[Record] = field(default_factory=list)
+    ingest_offsets: dict[int, int] = field(default_factory=dict)
+    views_offset: int = 0
+    views_state: dict[str, Any] = field(default_factory=dict)
+    owners: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def topic_id(self) -> str:
+        return f"topic-{self.generation}"
+
+    def produce(
+        self, partition: int, payloads: Sequence[bytes | None], sent_at: datetime, skipped: int = 0
+    ) -> list[Record]:
+        """:param skipped: positions before the messages that hold none"""
+        into = self.raw.setdefault(partition, RawPartition())
+        start = into.end + skipped
+        new = [Record(start + place, payload, sent_at) for place, payload in enumerate(payloads)]
+        into.records += new
+        into.end = start + len(new)
+        return new
+
+    def join(self, group: str) -> int:
+        self.owners[group] = self.owners.get(group, 0) + 1
+        return self.owners[group]
+
+    def check_owner(self, group: str, owner: int) -> None:
+        if self.owners[group] != owner:
+            raise FencedError(f"the {group} group does not take commits of process {owner} any more")
+
+    # What Intervals and Taking ask of the application.
+
+    def committed_offset(self, _topic: str, partition: int) -> int | None:
+        return self.ingest_offsets.get(partition)
+
+    def low_offset(self, _topic: str, partition: int) -> int:
+        return self.raw[partition].low
+
+    def known_end_offset(self, topic: str, partition: int) -> int:
+        return self.raw[partition].end if topic == TOPIC else len(self.typees)
+
+
+# ---- Death ----------------------------------------------------------------------------------------------------------
+
+
+class KilledError(Exception):
+    """The process is dead."""
+
+
+class Death(StrEnum):
+    """How a commit goes wrong."""
+
+    BEFORE = "the process dies before it"
+    AFTER = "the process dies after it"
+    REFUSED = "it fails with an I/O error"
+    LOST = "it lands, and its answer is an I/O error"
+
+
+@dataclass
+class Fuse:
+    """Lets one commit to come go wrong. Every commit of a stage passes through it."""
+
+    left: int = -1
+    death: Death = Death.BEFORE
+
+    def set(self, commits: int, death: Death) -> None:
+        """:param commits: how many go well before that one"""
+        self.left, self.death = commits, death
+
+    def clear(self) -> None:
+        self.left = -1
+
+    def commit(self, action: Callable[[], Any]) -> Any:
+        death = self.death if self.left == 0 else None
+        self.left -= 1
+        if death is Death.BEFORE:
+            raise KilledError
+        if death is Death.REFUSED:
+            raise OSError("the disk does not answer")
+        result = action()
+        if death is Death.AFTER:
+            raise KilledError
+        if death is Death.LOST:
+            raise OSError("the connection was reset")
+        return result
+
+    def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments, **options: self.commit(lambda: function(*arguments, **options))
+
+
+# ---- The stages -----------------------------------------------------------------------------------------------------
+
+
+class Ingest:
+    """An ingest process: ``read``, then ``checkpoint``, as ``processors.ingest`` numbers it."""
+
+    def __init__(self, world: "World") -> None:
+        self._kafka = world.kafka
+        self._fuse = world.fuse
+        self._owner = self._kafka.join("ingest")
+        self._intervals = Intervals(world.settings, self._kafka)  # type: ignore[arg-type] # the questions that it asks
+        self._parser = world.parser
+        self._bronze = BronzeSink(world.lake)
+        self._bronze.start()
+        self._next = {partition: self._start(partition) for partition in self._kafka.raw}
+        self._unsent: list[Record] = []
+        self.has_read = False
+        """There are messages that it has read since its last checkpoint."""
+
+    def _start(self, partition: int) -> int:
+        return self._kafka.ingest_offsets.get(partition, 0)
+
+    def read(self, limits: dict[int, int], typed_bytes: int, is_sent: bool) -> int:
+        """A poll: some messages of each partition. Gives how many.
+
+        :param typed_bytes: how large a typed message may be
+        :param is_sent: the producer sends the typed batches now, rather than with the checkpoint
+        """
+        records, slices = [], []
+        for partition, limit in sorted(limits.items()):
+            if partition not in self._kafka.raw:
+                continue
+            found = self._kafka.raw[partition].from_offset(self._next.setdefault(partition, 0), limit)
+            if found:
+                slices.append((partition, slice(len(records), len(records) + len(found))))
+                records += found
+                self._next[partition] = found[-1].number + 1
+        self.has_read |= bool(records)
+        poll = RecordPoll(records)
+        with mock.patch.object(ingest, "TYPED_MESSAGE_BYTES", typed_bytes):
+            for partition, rows in slices:
+                batch = RecordBatch(poll, rows, TOPIC, partition)
+                parsed: ParsedBatch = self._parser.parse(self._intervals.of(batch), batch)
+                self._bronze.add(parsed.bronze(START))
+                self._unsent += [
+                    Record(0, outgoing.value, header=tuple(outgoing.headers))
+                    for outgoing in ingest.typed_messages(parsed)
+                ]
+        if is_sent:
+            self._send()
+        return len(records)
+
+    def _send(self) -> None:
+        for record in self._unsent:
+            self._kafka.typees.append(replace(record, number=len(self._kafka.typees)))
+        self._unsent = []
+
+    def checkpoint(self) -> None:
+        self._bronze.flush()  # 1
+        self._fuse.commit(self._send)  # 2
+        self._fuse.commit(self._commit_offsets)  # 3
+        self.has_read = False
+
+    @property
+    def is_at_end(self) -> bool:
+        return not any(raw.from_offset(self._next.get(partition, 0), 1) for partition, raw in self._kafka.raw.items())
+
+    def _commit_offsets(self) -> None:
+        self._kafka.check_owner("ingest", self._owner)
+        self._kafka.ingest_offsets |= self._next
+
+
+class State:
+    """Quix Streams' state of one key: JSON values."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    def get(self, name: str) -> Any:
+        return orjson.loads(self._values[name]) if name in self._values else None
+
+    def set(self, name: str, value: Any) -> None:
+        self._values[name] = orjson.dumps(value)
+
+
+class Views:
+    """A views process: ``take``, then ``checkpoint``, as ``processors.views`` numbers it."""
+
+    def __init__(self, world: "World") -> None:
+        self._kafka = world.kafka
+        self._fuse = world.fuse
+        self._owner = self._kafka.join("views")
+        self._taking = Taking(world.settings, self._kafka)  # type: ignore[arg-type] # the question that it asks
+        self._silver = SilverSink(world.lake, lambda: START)
+        self._silver.start()
+        self._values = deepcopy(self._kafka.views_state)
+        self.has_taken = False
+        """There are typed batches that it has taken since its last checkpoint."""
+        self._next = self._kafka.views_offset
+
+    def take(self, limit: int) -> int:
+        """A poll of typed batches. Gives how many."""
+        records = self._kafka.typees[self._next : self._next + limit]
+        if not records:
+            return 0
+        batch = RecordBatch(RecordPoll(records), slice(0, len(records)), "ventes-typees", 0)
+        counted = self._taking.take(batch, State(self._values))  # type: ignore[arg-type]
+        self._next = batch.last_offset + 1
+        self.has_taken = True
+        self._silver.add(counted.take)
+        self._add_windows(counted)
+        return len(records)
+
+    def _add_windows(self, counted: CountedTake) -> None:
+        """What Quix Streams' tumbling windows do: the sums of each key and window, from state to state."""
+        sums, state = Sums(), State(self._values)
+        for window in dict.fromkeys(view.window for view in declared.VIEWS):
+            for row in counted.of_window(window):
+                name = f"{window.column}/{row['cle'].decode()}/{row['debut_ms']}"
+                held = sums.agg(state.get(name) or sums.initialize(), row, row["debut_ms"])
+                state.set(name, held)
+                result = {"start": row["debut_ms"], "sommes": sums.result(held)}
+                self._silver.add(views._view_change(result, row["cle"]))
+
+    def checkpoint(self) -> None:
+        self._silver.flush()  # 1
+        self._fuse.commit(self._commit_transaction)  # 2, 3
+        self.has_taken = False
+
+    def _commit_transaction(self) -> None:
+        self._kafka.check_owner("views", self._owner)
+        self._kafka.views_state = deepcopy(self._values)
+        self._kafka.views_offset = self._next
+
+    @property
+    def is_at_end(self) -> bool:
+        return self._next >= len(self._kafka.typees)
+
+
+@cache
+def parser() -> Parser:
+    """It keeps nothing from one poll to the next, and takes longer to make than all else of a process."""
+    return Parser()
+
+
+class World:
+    """The lake, Kafka, and what makes commits go wrong."""
+
+    def __init__(self, home: Path) -> None:
+        self.settings: Settings = settings_module.read({"SALESVIEWS_HOME": str(home)})
+        self.lake = lake.Lake(self.settings.lake)
+        self.kafka = Kafka()
+        self.fuse = Fuse()
+        self.parser = parser()
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Where the stages' questions to Kafka are answered, and their commits go through the fuse."""
+        wrapped = self.fuse.wrap(deltalake.write_deltalake)
+        with (
+            mock.patch.object(topics, "topic_id", side_effect=lambda *_: self.kafka.topic_id),
+            mock.patch.object(appends, "write_deltalake", wrapped),
+            mock.patch.object(silver, "write_deltalake", wrapped),
+            mock.patch.object(deltalake.DeltaTable, "restore", self.fuse.wrap(deltalake.DeltaTable.restore)),
+        ):
+            yield
