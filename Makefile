@@ -1,6 +1,6 @@
 # Everything a developer does. Needs Python 3.11 or newer (named by PYTHON, or found) and make; nothing else.
 
-.PHONY: help setup demo up test lint bench sweep fuzz lock
+.PHONY: help setup demo up test lint bench sweep fuzz mutations lock
 
 PYTHON ?=
 UV_VERSION = 0.13.9
@@ -16,6 +16,7 @@ help:
 	@echo 'make bench   how long a sale takes'
 	@echo 'make sweep   crashes at every step of the checkpoints, several times over: ROUNDS=2 SEED=4'
 	@echo 'make fuzz    random messages through the parser, against the witness: SECONDS=60 SEED=random'
+	@echo 'make mutations  plants defects, each of which a test must catch'
 	@echo 'make setup   .venv with the locked packages (the others do it when needed)'
 	@echo 'make lock    newest versions into requirements.lock'
 	@echo 'Another Python: make setup PYTHON=/path/to/python3.12'
@@ -44,6 +45,9 @@ sweep: $(READY)
 
 fuzz: $(READY)
 	$(BIN)/python tests/fuzz.py $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+
+mutations: $(READY)
+	$(BIN)/python -u tests/mutations.py
 
 lock: $(READY)
 	$(BIN)/uv pip compile --system-certs --quiet --universal --upgrade --generate-hashes --no-header \

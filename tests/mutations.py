@@ -1,0 +1,264 @@
+"""Planted defects: each one must be caught by a test.
+
+    make mutations                      all of them
+    python tests/mutations.py WORD …    those whose name contains a word
+
+A mutation is a value: a text of a file, what replaces it, and the tests that must fail then. It is applied to a copy of
+the tree, never to this one. First the named tests run on the copy as it is, and must pass. A text that is not there
+exactly once is an error: the code has moved on, and the mutation must follow. Exits with 1 if a defect survives.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ("salesviews", "sinks", "processors", "web", "tests", "pyproject.toml")
+FAILED = 1
+"""Pytest's exit status where tests failed; another one means that they could not run."""
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A defect.
+
+    :param caught_by: arguments of pytest: the fastest tests that must fail
+    """
+
+    name: str
+    file: str
+    text: str
+    replacement: str
+    caught_by: tuple[str, ...]
+
+
+STATE_MACHINE = "tests/integration/test_state_machine.py"
+
+MUTATIONS = (
+    Mutation(
+        "the high-water mark is skipped",
+        "processors/counting.py",
+        "return rows.slice(int(np.searchsorted(offsets, start)))",
+        "return rows",
+        ("tests/processors/test_counting.py", "-k", "repeated_or_overlapping"),
+    ),
+    Mutation(
+        "a gap in the typed batches is passed over",
+        "processors/positions.py",
+        "if interval.start > mark.end:",
+        "if False:",
+        ("tests/processors/test_positions.py", "-k", "gap"),
+    ),
+    Mutation(
+        "Bronze is committed after the offsets, with the checkpoint that follows",
+        "sinks/bronze.py",
+        "batches, self._batches = self._batches, defaultdict(list)",
+        "batches, self._batches, self._held = self.__dict__.get('_held', {}), defaultdict(list), self._batches",
+        ("tests/sinks/test_bronze.py", "-k", "replay_after_a_crash"),
+    ),
+    Mutation(
+        "a hole in Bronze is passed over",
+        "sinks/bronze.py",
+        "if first.start > end:",
+        "if False:",
+        ("tests/sinks/test_bronze.py", "-k", "hole"),
+    ),
+    Mutation(
+        "an append does not record its position",
+        "sinks/appends.py",
+        "app_transactions=transactions,",
+        "app_transactions=[],",
+        ("tests/sinks/test_appends.py", "-k", "repeated_and_overlapping"),
+    ),
+    Mutation(
+        "an append goes by path, to a newer version than it compared with",
+        "sinks/appends.py",
+        "write_deltalake(\n                handle,",
+        "write_deltalake(\n                lake.uri(table),",
+        ("tests/sinks/test_appends.py", "-k", "lost_its_partition"),
+    ),
+    Mutation(
+        "a motif is forgotten",
+        "salesviews/classification.py",
+        'Motif.MONTANT_NEGATIF: "_value_montant < 0"',
+        'Motif.MONTANT_NEGATIF: "false"',
+        ("tests/salesviews/test_classification.py", "-k", "a_defect_has_its_motif"),
+    ),
+    Mutation(
+        "an amount is rounded from a double",
+        "salesviews/classification.py",
+        'exact=lambda plain: f"try_cast({plain} AS {money.DECIMAL_SQL})"',
+        'exact=lambda plain: f"try_cast(try_cast({plain} AS DOUBLE) AS {money.DECIMAL_SQL})"',
+        ("tests/salesviews/test_classification.py", "-k", "money_is_rounded"),
+    ),
+    Mutation(
+        "cents are computed as floats",
+        "processors/counting.py",
+        'pc.multiply(sales.column("montant"), pa.scalar(100, pa.int8())).cast(pa.int64())',
+        'pc.multiply(sales.column("montant").cast(pa.float64()), pa.scalar(100.0)).cast(pa.int64(), safe=False)',
+        ("tests/processors/test_counting.py", "-k", "witness"),
+    ),
+    Mutation(
+        "late sales are dropped",
+        "processors/views.py",
+        "grace_ms=_NEVER_MS",
+        "grace_ms=0",
+        ("tests/integration/test_added_view.py",),
+    ),
+    Mutation(
+        "the last of a sale's messages counts, not the first",
+        "processors/dedup.py",
+        'order = np.argsort(ids, kind="stable")',
+        'order = len(ids) - 1 - np.argsort(ids[::-1], kind="stable")',
+        ("tests/processors/test_dedup.py", "-k", "first_of_an_id"),
+    ),
+    Mutation(
+        "the horizon of duplicates goes by event time",
+        "processors/counting.py",
+        'day = pc.max(batch.rows.column("kafka_timestamp")).value // _DAY_US',
+        'day = (pc.max(batch.rows.column("timestamp")).value or 0) // _DAY_US',
+        ("tests/processors/test_counting.py", "-k", "horizon"),
+    ),
+    Mutation(
+        "a restart takes for counted what an interrupted checkpoint appended",
+        "processors/counting.py",
+        "'\"offset\" >= start AND sequence < $first ORDER BY sequence'",
+        "'\"offset\" >= start AND $first IS NOT NULL ORDER BY sequence'",
+        (STATE_MACHINE,),
+    ),
+    Mutation(
+        "a restart takes clients for known whom an interrupted checkpoint appended",
+        "processors/counting.py",
+        '"annee = $year AND mois = $month AND sequence < $first"',
+        '"annee = $year AND mois = $month AND $first IS NOT NULL"',
+        (STATE_MACHINE,),
+    ),
+    Mutation(
+        "hours are those of Paris",
+        "salesviews/views.py",
+        'f"epoch_us({self.clock}) //',
+        "f\"epoch_us(timezone('Europe/Paris', {self.clock})) //",
+        ("tests/processors/test_counting.py", "-k", "witness"),
+    ),
+    Mutation(
+        "a month's overwrite takes the other months away",
+        "sinks/silver.py",
+        "predicate = months_sql(months) if table.partition_by else None",
+        "predicate = None",
+        ("tests/sinks/test_silver.py", "-k", "add_up"),
+    ),
+    Mutation(
+        "an interrupted checkpoint's tables are not put back",
+        "sinks/silver.py",
+        "handle.restore(found.tables[table.name])",
+        "pass",
+        ("tests/sinks/test_silver.py", "-k", "crash"),
+    ),
+    Mutation(
+        "a process that was replaced goes on writing",
+        "sinks/silver.py",
+        "if version != self._manifest.id:",
+        "if False:",
+        ("tests/sinks/test_silver.py", "-k", "replaced"),
+    ),
+    Mutation(
+        "takes that a snapshot covers are written again",
+        "sinks/silver.py",
+        "if last.sequence <= self._manifest.sequence:",
+        "if False:",
+        (STATE_MACHINE,),
+    ),
+    Mutation(
+        "the web mixes snapshots: each table at its newest version",
+        "web/snapshot.py",
+        "after = files.listing(self._lake, table, named.tables[table.name])",
+        "after = files.listing(self._lake, table)",
+        ("tests/web/test_snapshot.py", "-k", "version_that_the_manifest_names"),
+    ),
+    Mutation(
+        "the web mixes snapshots: a load is a transaction for each table",
+        "web/snapshot.py",
+        "loaded[table.name] = after\n",
+        'loaded[table.name] = after\n                cursor.execute("COMMIT")\n'
+        '                cursor.execute("BEGIN TRANSACTION")\n',
+        ("tests/web/test_snapshot.py", "-k", "one_snapshot"),
+    ),
+    Mutation(
+        "the audit looks at sales beyond its snapshot",
+        "salesviews/recount.py",
+        'f"WHERE sequence <= {self._snapshot.sequence}) AS t(position, s, c, h) {self._where()}"',
+        'f") AS t(position, s, c, h) {self._where()}"',
+        ("tests/salesviews/test_audit.py", "-k", "in_the_middle"),
+    ),
+    Mutation(
+        "positions that Kafka deleted are not counted",
+        "processors/counting.py",
+        "lost.append((",
+        "[].append((",
+        ("tests/processors/test_counting.py", "-k", "lost_positions"),
+    ),
+)
+
+
+def pytest(folder: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    options = ("-q", "-x", "-p", "no:cacheprovider", "--hypothesis-profile", "unshrunk")
+    command = [sys.executable, "-m", "pytest", *options, *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def copy_tree(folder: Path) -> None:
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+
+
+def survives(folder: Path, mutation: Mutation) -> str | None:
+    """None if the tests catch it; else what happened instead."""
+    file = folder / mutation.file
+    original = file.read_text(encoding="utf-8")
+    if original.count(mutation.text) != 1:
+        return f"ERROR: its text is {original.count(mutation.text)} times in {mutation.file}"
+    file.write_text(original.replace(mutation.text, mutation.replacement), encoding="utf-8")
+    try:
+        result = pytest(folder, mutation.caught_by)
+    finally:
+        file.write_text(original, encoding="utf-8")
+    if result.returncode == FAILED:
+        return None
+    if result.returncode == 0:
+        return "SURVIVES: the tests pass"
+    return (
+        f"ERROR: the tests could not run (status {result.returncode}):\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
+    )
+
+
+def main(words: Sequence[str]) -> int:
+    chosen = [each for each in MUTATIONS if not words or any(word in each.name for word in words)]
+    bad = 0
+    with tempfile.TemporaryDirectory(prefix="salesviews-mutations-") as temporary:
+        folder = Path(temporary)
+        copy_tree(folder)
+        for arguments in dict.fromkeys(each.caught_by for each in chosen):
+            sound = pytest(folder, arguments)
+            if sound.returncode:
+                print(f"Without any defect, {' '.join(arguments)} fails:\n{sound.stdout[-4000:]}{sound.stderr[-2000:]}")
+                return 1
+        for mutation in chosen:
+            start = time.monotonic()
+            what = survives(folder, mutation)
+            bad += what is not None
+            print(f"{time.monotonic() - start:5.0f} s  {mutation.name:<78} {what or 'caught'}", flush=True)
+    print(f"{len(chosen) - bad} of {len(chosen)} defects are caught")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
