@@ -25,7 +25,7 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.register_profile("unshrunk", deadline=None, phases=set(Phase) - {Phase.shrink, Phase.explain})
 hypothesis.settings.load_profile("untimed")
 
-STATE_MACHINE_EXAMPLES = 10
+STATE_MACHINE_EXAMPLES = 8
 
 ROOT = Path(__file__).resolve().parents[1]
 STOP_S = 15.0

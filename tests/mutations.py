@@ -176,7 +176,7 @@ MUTATIONS = (
     Mutation(
         "the web mixes snapshots: each table at its newest version",
         "web/snapshot.py",
-        "after = files.listing(self._lake, table, named.tables[table.name])",
+        "after = named.listing(self._lake, table)",
         "after = files.listing(self._lake, table)",
         ("tests/web/test_snapshot.py", "-k", "version_that_the_manifest_names"),
     ),

@@ -29,7 +29,7 @@ from salesviews import settings as settings_module
 from salesviews import views as declared
 from salesviews.errors import FencedError
 from salesviews.settings import Settings
-from sinks import appends, silver
+from sinks import appends, overwrites
 from sinks.bronze import BronzeSink
 from sinks.silver import SilverSink
 
@@ -356,7 +356,7 @@ class World:
         with (
             mock.patch.object(topics, "topic_id", side_effect=lambda *_: self.kafka.topic_id),
             mock.patch.object(appends, "write_deltalake", wrapped),
-            mock.patch.object(silver, "write_deltalake", wrapped),
+            mock.patch.object(overwrites, "write_deltalake", wrapped),
             mock.patch.object(deltalake.DeltaTable, "restore", self.fuse.wrap(deltalake.DeltaTable.restore)),
         ):
             yield

@@ -36,11 +36,12 @@ from oracle import FIELDS, Message, Oracle, hour_of
 from pipelines import comparable
 from stages import Death, Ingest, KilledError, Record, Views, World
 
-from salesviews import audit, audit_result, files, lake, manifest, typed
+from salesviews import audit, audit_result, files, lake, maintenance, maintenance_result, manifest, typed
 from salesviews.errors import FencedError, SalesviewsError
 from salesviews.lake import Lake
+from salesviews.retention import Retention
 from salesviews.typed import Interval, SourcePartition
-from sinks.appends import covered
+from sinks.appends import covered, writer_properties
 from sinks.bronze import BronzeSink, stream_name
 from sinks.silver import SilverSink
 from web.snapshot import SnapshotStore, short_name
@@ -313,6 +314,16 @@ class Machine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(sorted(TABLES)))
     def write_log_checkpoint(self, name: str) -> None:
         self.world.lake.open(TABLES[name]).create_checkpoint()
+        self.is_changed = True
+
+    @precondition(lambda self: self.kafka.views_offset)
+    @rule()
+    def maintain(self) -> None:
+        """`salesviews maintain`, as if all but the newest snapshot were too old to keep."""
+        retention = Retention(days=0, step_s=0, recent_s=0)
+        options = maintenance.Options(retention, grace_s=0, small_files=2)
+        result = maintenance.run(self.world.lake, options, writer_properties)
+        assert result.is_done, maintenance_result.text(result)
         self.is_changed = True
 
     # ---- What holds ----
