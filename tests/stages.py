@@ -22,6 +22,7 @@ from lakes import START, TOPIC
 
 from processors import ingest, views
 from processors.columnar import MessageBatch, Poll
+from processors.identity import TopicIdentity
 from processors.ingest import Intervals, ParsedBatch, Parser
 from processors.views import CountedTake, Sums, Taking
 from salesviews import lake, topics
@@ -204,10 +205,11 @@ class Ingest:
         self._kafka = world.kafka
         self._fuse = world.fuse
         self._owner = self._kafka.join("ingest")
-        self._intervals = Intervals(world.settings, self._kafka)  # type: ignore[arg-type] # the questions that it asks
+        self._identity = TopicIdentity(world.settings)
         self._parser = world.parser
-        self._bronze = BronzeSink(world.lake)
+        self._bronze = BronzeSink(world.lake, self._before_append)
         self._bronze.start()
+        self._intervals = Intervals(self._kafka, self._bronze, self._identity)  # type: ignore[arg-type] # what it asks
         self._next = {partition: self._start(partition) for partition in self._kafka.raw}
         self._unsent: list[Record] = []
         self.has_read = False
@@ -251,9 +253,13 @@ class Ingest:
             self._kafka.typees.append(replace(record, number=len(self._kafka.typees)))
         self._unsent = []
 
+    def _before_append(self) -> None:
+        self._identity.check()
+        self._fuse.commit(self._send)  # 1
+
     def checkpoint(self) -> None:
-        self._bronze.flush()  # 1
-        self._fuse.commit(self._send)  # 2
+        self._bronze.flush()  # 1, 2
+        self._fuse.commit(self._send)  # of batches that brought no row to Bronze
         self._fuse.commit(self._commit_offsets)  # 3
         self.has_read = False
 
@@ -354,7 +360,7 @@ class World:
         """Where the stages' questions to Kafka are answered, and their commits go through the fuse."""
         wrapped = self.fuse.wrap(deltalake.write_deltalake)
         with (
-            mock.patch.object(topics, "topic_id", side_effect=lambda *_: self.kafka.topic_id),
+            mock.patch.object(topics, "topic_id", side_effect=lambda *_, **__: self.kafka.topic_id),
             mock.patch.object(appends, "write_deltalake", wrapped),
             mock.patch.object(overwrites, "write_deltalake", wrapped),
             mock.patch.object(deltalake.DeltaTable, "restore", self.fuse.wrap(deltalake.DeltaTable.restore)),

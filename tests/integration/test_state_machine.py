@@ -157,7 +157,7 @@ RUN = {"productions": st.lists(PRODUCTIONS, max_size=3), "ingest": INGEST_RUNS, 
 def empty_lake() -> Path:
     """A lake as the first processes make it, to be copied: making it takes as long as several snapshots."""
     target = Lake(tempfile.mkdtemp(prefix="salesviews-empty-"))
-    for sink in (BronzeSink(target), SilverSink(target, lambda: START)):
+    for sink in (BronzeSink(target, lambda: None), SilverSink(target, lambda: START)):
         sink.start()
     return Path(target.root)
 
