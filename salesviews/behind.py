@@ -8,7 +8,7 @@ A sale is looked for in ``ventes_clean``, by month; a raw message in Bronze, by 
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from salesviews import event, figures, lake, money, views
 from salesviews.differences import name
@@ -72,12 +72,9 @@ def find_left_out(queries: Queries, address: Address) -> None:
     """
     times = address.times
     is_timed = address.start is not None or bool({"annee", "mois"} & address.key.keys())
-    last_day = None if times is None else (times[1] - timedelta(microseconds=1)).date()
-    bronze = queries.relation(
-        lake.BRONZE, lambda day: times is None or last_day is None or times[0].date() <= day[0] <= last_day
-    )
+    bronze = queries.relation(lake.BRONZE, lambda partition: times is None or _has_day(times, partition[0]))
     in_bounds = (
-        f'"timestamp" >= {instant(event.EARLIEST)} AND epoch_us("timestamp") <= epoch_us(kafka_timestamp) + '
+        f'"timestamp" >= {_instant(event.EARLIEST)} AND epoch_us("timestamp") <= epoch_us(kafka_timestamp) + '
         f"{event.LATEST_AFTER_KAFKA // timedelta(microseconds=1)}"
     )
     queries.run(
@@ -89,7 +86,7 @@ def find_left_out(queries: Queries, address: Address) -> None:
     queries.run(
         "CREATE OR REPLACE TEMP TABLE left_out AS SELECT * FROM (SELECT *, EXISTS (FROM behind AS b "
         'WHERE b.number = r.compte_number AND b."offset" = r.compte_offset) AS is_double_of_it, '
-        'EXISTS (FROM fallen AS f WHERE f.number = r.number AND f."offset" = r."offset") AS falls, '
+        'EXISTS (FROM fallen AS f WHERE f.number = r.number AND f."offset" = r."offset") AS falls '
         f"FROM ({rejected_sql(queries)}) AS r) WHERE is_double_of_it OR falls"
     )
 
@@ -141,18 +138,22 @@ def _make_firsts(queries: Queries, times: tuple[datetime, datetime] | None, same
 
 
 def bronze_sql(queries: Queries) -> str:
+    """The query of all places of which Bronze has a message."""
     return f'SELECT s.number, "offset" FROM {queries.relation(lake.BRONZE)} {OF_SOURCE}'
 
 
 def expressions(view: views.View) -> list[str]:
+    """The SQL that a view's columns are made of."""
     return [*(measure.sql for measure in view.measures), *(dimension.sql for dimension in view.key)]
 
 
 def mentions(expressions: Iterable[str], *columns: str) -> bool:
+    """Whether a column's name, or what it begins with, is in some SQL."""
     return any(column in expression.casefold() for expression in expressions for column in columns)
 
 
 def all_of(conditions: Iterable[str]) -> str:
+    """One condition for all."""
     return " AND ".join(f"({each})" for each in conditions) or "true"
 
 
@@ -160,11 +161,15 @@ def between(column: str, times: tuple[datetime, datetime] | None) -> str:
     """A condition that DuckDB compares with the statistics of the files."""
     if times is None:
         return "true"
-    return f"{column} >= {instant(times[0])} AND {column} < {instant(times[1])}"
+    return f"{column} >= {_instant(times[0])} AND {column} < {_instant(times[1])}"
 
 
-def instant(moment: datetime) -> str:
+def _instant(moment: datetime) -> str:
     return f"TIMESTAMPTZ '{moment.astimezone(UTC).isoformat()}'"
+
+
+def _has_day(times: tuple[datetime, datetime], day: date) -> bool:
+    return times[0].date() <= day <= (times[1] - timedelta(microseconds=1)).date()
 
 
 def _month(moment: datetime) -> datetime:

@@ -57,7 +57,8 @@ class Listed:
 class Lineage:
     """
     :param sums: the figure, computed again from everything behind it
-    :param adds_up: whether they are equal; None where there is no message to add up
+    :param adds_up: whether they are equal; None where that cannot be told: no message is there to add up, or the figure
+        counts messages, and Bronze lacks some
     :param raw_missing: how many of the messages behind it Bronze lacks
     :param lost: how many positions it counts that Kafka deleted before they were read
     :param left_out_by_motif: how many messages were left out for each motif
@@ -125,38 +126,67 @@ def of_figure(
     with Queries(source, snapshot, bounds) as queries:
         figure = figures.find(queries, view, key, window)  # 1
         address = figure.address
-        is_of_sales = address.of.view.source is views.Source.SALES
-        if is_of_sales:  # 2
-            behind.of_sales(queries, address)
-            behind.find_left_out(queries, address)
-            raw_missing = behind.sales_without_raw(queries)
-            lost, has_sales = 0, False
+        by_motif: Mapping[str, int] = {}
+        if address.of.view.source is views.Source.SALES:
+            proof = _prove_sales(queries, figure)  # 2, 3
+            by_motif = _left_out_by_motif(queries)
         else:
-            has_sales = judged.of_messages(queries, address)
-            raw_missing = queries.value(
-                "SELECT count(*) FROM judged SEMI JOIN behind USING (sequence) WHERE NOT has_raw"
-            )
-            lost = queries.value("SELECT coalesce(sum(messages), 0)::BIGINT FROM messages WHERE sequence IS NULL")
-        sums = _sums(queries, address.of)  # 3
-        adds_up: bool | None = sums == figure.values
-        total = queries.value("SELECT count(*) FROM behind")
-        if has_sales and not adds_up:
-            # The hour of a sale that Bronze lacks is not known: each of them may be one that is missing here.
-            raw_missing += judged.counted_without_raw(queries)
-        if lost and not total:
-            adds_up = None
-        by_motif = _left_out_by_motif(queries) if is_of_sales else {}
+            proof = _prove_messages(queries, figure)
         return Lineage(
             figure=figure,
             snapshot=snapshot,
-            sums=sums,
-            adds_up=adds_up,
-            raw_missing=raw_missing,
-            lost=lost,
-            behind=_behind(queries, address, total, page, after),  # 4
+            sums=proof.sums,
+            adds_up=proof.adds_up,
+            raw_missing=proof.raw_missing,
+            lost=proof.lost,
+            behind=_behind(queries, address, proof.total, page, after),  # 4
             left_out=_left_out(queries, sum(by_motif.values()), page, left_out_after),
             left_out_by_motif=by_motif,
         )
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """What is behind a figure, summed; see ``Lineage``.
+
+    :param total: how many messages
+    """
+
+    total: int
+    sums: Mapping[str, Value]
+    adds_up: bool | None
+    raw_missing: int
+    lost: int = 0
+
+
+def _prove_sales(queries: Queries, figure: Figure) -> _Proof:
+    behind.of_sales(queries, figure.address)
+    behind.find_left_out(queries, figure.address)
+    sums = _sums(queries, figure.address.of)
+    return _Proof(_total(queries), sums, sums == figure.values, behind.sales_without_raw(queries))
+
+
+def _prove_messages(queries: Queries, figure: Figure) -> _Proof:
+    has_sales = False
+    for everywhere in (False, True):
+        has_sales = judged.of_messages(queries, figure.address, everywhere=everywhere)
+        sums = _sums(queries, figure.address.of)
+        if sums == figure.values or not has_sales:
+            break
+    adds_up: bool | None = sums == figure.values
+    total = _total(queries)
+    raw_missing = queries.value("SELECT count(*) FROM judged SEMI JOIN behind USING (sequence) WHERE NOT has_raw")
+    lost = queries.value("SELECT coalesce(sum(messages), 0)::BIGINT FROM messages WHERE sequence IS NULL")
+    if has_sales and not adds_up:
+        # The hour of a sale that Bronze lacks is not known: each of them may be one that is missing here.
+        raw_missing += judged.counted_without_raw(queries)
+    if (lost and not total) or (raw_missing and not adds_up):
+        adds_up = None
+    return _Proof(total, sums, adds_up, raw_missing, lost)
+
+
+def _total(queries: Queries) -> int:
+    return int(queries.value("SELECT count(*) FROM behind"))
 
 
 def _sums(queries: Queries, of: FigureTable) -> Mapping[str, Value]:

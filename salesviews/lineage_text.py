@@ -24,7 +24,7 @@ def _lineage_lines(lineage: Lineage) -> Iterator[str]:
     for name, value in lineage.figure.values.items():
         again = lineage.sums[name]
         yield f"  {name:<20} {_shown(value):>24}{'' if again == value else f'   but {_shown(again)} is behind it'}"
-    verdict = {True: "which add up to it", False: "which do NOT add up to it", None: "so there is nothing to add up"}
+    verdict = {True: "which add up to it", False: "which do NOT add up to it", None: "which cannot be added up"}
     what = lineage.figure.address.of.view.source.name.lower()
     yield f"Behind it: {lineage.behind.total:,} {what}, {verdict[lineage.adds_up]}"
     for message in lineage.behind.messages:

@@ -71,10 +71,10 @@ class Queries:
             self._connection.execute(f"SET {setting} = $value", {"value": value})
         self._deadline_s = None if bounds.time_s is None else time.monotonic() + bounds.time_s
         self._closed = threading.Event()
+        self.add_sources(())
         self._watch = threading.Thread(target=self._interrupt, name="queries", daemon=True)
         if self._deadline_s is not None:
             self._watch.start()
-        self.add_sources(())
 
     def __enter__(self) -> "Queries":
         return self

@@ -26,6 +26,8 @@ from salesviews.messages import Judged, Message, Place
 from salesviews.queries import Bounds, Queries
 from salesviews.typed import SourcePartition
 
+_POSITION = re.compile(r"([A-Za-z0-9._+/=-]{1,249})/([0-9]{1,9})/([0-9]{1,18})")
+"""The id of a topic is base64, so it may have a slash."""
 _INT64 = range(-(2**63), 2**63)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UTC = pa.timestamp("us", tz="UTC")
@@ -112,7 +114,7 @@ def of_position(source: Lake, snapshot: Manifest, position: str, bounds: Bounds)
     :raises LakeError: naming the file that cannot be read
     :raises LineageError: if it takes more than the bounds allow
     """
-    parts = re.fullmatch(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})/([0-9]{1,18})", position)
+    parts = _POSITION.fullmatch(position)
     if parts is None:
         raise ParameterError(
             "position",

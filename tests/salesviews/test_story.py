@@ -120,10 +120,10 @@ def test_a_topic_that_the_snapshot_does_not_know_is_waiting(own: WitnessedLake) 
     damage(
         own.lake,
         lake.BRONZE,
-        lambda rows: rows.append(row_at(rows, message) | {"topic_id": "topic-2", "offset": 3}),
+        lambda rows: rows.append(row_at(rows, message) | {"topic_id": "aq/0/7+_-=", "offset": 3}),
         own.manifest(),
     )
-    position = f"topic-2/{message.partition}/3"
+    position = f"aq/0/7+_-=/{message.partition}/3"
     [chapter] = story.of_position(own.lake, own.manifest(), position, Bounds()).chapters
     assert chapter.is_waiting
     assert (str(chapter.message.position), chapter.message.raw is not None) == (position, True)
@@ -228,7 +228,8 @@ def test_a_sale_that_is_none_is_told(made: WitnessedLake, vente_id: str, says: s
         ("", "TOPIC_ID/PARTITION/OFFSET"),
         ("ventes", "TOPIC_ID/PARTITION/OFFSET"),
         ("ventes/0/-1", "TOPIC_ID/PARTITION/OFFSET"),
-        ("ventes/0/1/2", "TOPIC_ID/PARTITION/OFFSET"),
+        ("ventes/0/1/x", "TOPIC_ID/PARTITION/OFFSET"),
+        ("ventes/0/1/2", "no such partition"),
         ("v' OR '1'='1/0/1", "TOPIC_ID/PARTITION/OFFSET"),
         ("ventes/7/0", f"It has {TOPIC_ID}/0, {TOPIC_ID}/1"),
         ("autre/0/0", "no such partition"),
