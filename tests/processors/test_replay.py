@@ -1,5 +1,6 @@
 import itertools
 import random
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -167,6 +168,18 @@ def test_where_nothing_is_missing_nothing_is_done(played: Played) -> None:
     version, produced = played.version(), len(played.intervals())
     result = played.run()
     assert (result.complete, result.added, played.version(), len(played.intervals())) == (True, 0, version, produced)
+
+
+def test_progress_is_told(played: Played, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Law: every so often a line says how much was read of how much, how fast, and how long the rest will take."""
+    monkeypatch.setattr(filling, "PROGRESS_S", 0.0)
+    caplog.set_level("INFO", "processors.filling")
+    result = played.run()
+    total = sum(part.end for part in result.partitions)
+    lines = [record.getMessage() for record in caplog.records if record.name == "processors.filling"]
+    assert lines[0] == f"{total} positions to read"
+    assert all(re.fullmatch(rf"\d+ of {total} positions read, \d+ a second, .+ left", line) for line in lines[1:])
+    assert lines[1:]
 
 
 def damage(played: Played, generator: random.Random) -> int:
