@@ -3,6 +3,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
@@ -79,3 +80,38 @@ def test_what_changed_between_versions(lake: Lake) -> None:
     after = files.listing(lake, table)
     assert after.changed_since(before) == {(2025, 2), (2025, 3), (2025, 4)}
     assert after.changed_since(after) == set()
+
+
+@pytest.mark.parametrize("folder", ["annee=1 été", "it's", "a*b?", "{x,y}", "100%"])
+def test_duckdb_reads_the_files_of_a_version(tmp_path: Path, folder: str) -> None:
+    """Whatever the lake's folder is called: the rows of that version, without the partition columns, and no others."""
+    source = Lake(str(tmp_path / folder))
+    table = of_view(views.HOURLY_SALES)
+    rows = [
+        {"heure": datetime(2025, month, 1, tzinfo=UTC), "ventes_count": month, "annee": 2025, "mois": month}
+        for month in (1, 2)
+    ]
+    put(source, table, rows)
+    listing = files.listing(source, table)
+    put(source, table, rows[:1])
+    for keeps, expected in ((lambda _: True, [1, 2]), ({(2025, 2)}.__contains__, [2])):
+        query = f"SELECT * FROM {files.parquet_sql(source, listing.only(keeps))} ORDER BY ventes_count"
+        found = duckdb.sql(query).to_arrow_table()
+        assert found.column("ventes_count").to_pylist() == expected
+        assert "annee" not in found.column_names
+
+
+def test_the_file_over_which_duckdb_failed_is_found(lake: Lake) -> None:
+    """By its name where the error has it; else by reading; and where all can be read, there is none."""
+    table = of_view(views.HOURLY_SALES)
+    put(lake, table, [{"heure": datetime(2025, 1, 1, tzinfo=UTC), "ventes_count": 1, "annee": 2025, "mois": 1}])
+    listing = files.listing(lake, table)
+    [[path]] = listing.files.values()
+    ticks: list[None] = []
+    assert files.find_unreadable(lake, listing, ValueError("something"), lambda: ticks.append(None)) is None
+    assert ticks
+    named = files.find_unreadable(lake, listing, ValueError(f"cannot open {path}"), lambda: None)
+    assert path in str(named)
+    (Path(lake.uri(table)) / path).write_bytes(b"PAR1")
+    found = files.find_unreadable(lake, listing, ValueError("something"), lambda: None)
+    assert path in str(found)
