@@ -5,6 +5,7 @@ Every table is readable by any Delta reader of version 1: UTC timestamps, no col
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -185,6 +186,8 @@ PROPERTIES: Mapping[str, str] = {
 }
 """Delta's properties of each table."""
 
+_REWRITTEN = "salesviews.rewritten"
+
 
 @dataclass(frozen=True)
 class Lake:
@@ -251,3 +254,16 @@ class Lake:
                 f"{table.name} cannot be read. Restore the file. If it is lost, move the table's folder away: "
                 "`salesviews replay` fills Bronze again from Kafka, `salesviews rebuild` Silver from Bronze."
             ) from error
+
+    def open_to_rewrite(self, table: Table, now: datetime) -> DeltaTable:
+        """A new handle, through which one commit may replace files of a table that others append to and compact.
+
+        Delta compares a compaction with no other compaction, nor with an overwriting of the whole table: both would
+        land, and rows would be there twice. But a change of the metadata fails each commit that began before it. So
+        this notes ``now`` in a property, and then opens the handle. Of two that do so, the one that was noted first
+        either lands before the other opens its handle, or fails. Appends that are under way fail too, and are repeated.
+
+        :raises CommitFailedError: if another is noted at the same moment
+        """
+        self.open(table).alter.set_table_properties({_REWRITTEN: now.isoformat()}, raise_if_not_exists=False)
+        return self.open(table)

@@ -350,11 +350,9 @@ class _Maintenance:
 
     def _compact_partition(self, work: _Work, partition: Partition) -> None:
         table = work.table
-        metrics = self._lake.open(table).optimize.compact(
-            partition_filters=[
-                (name, "=", str(value)) for name, value in zip(table.partition_by, partition, strict=True)
-            ]
-            or None,
+        values = zip(table.partition_by, partition, strict=True)
+        metrics = self._lake.open_to_rewrite(table, self._clock()).optimize.compact(
+            partition_filters=[(name, "=", str(value)) for name, value in values] or None,
             target_size=self._options.target_bytes,
             max_concurrent_tasks=1,
             writer_properties=self._writer(table),
