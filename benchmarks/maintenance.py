@@ -31,6 +31,7 @@ from sinks.silver import SilverSink, Take, ViewChange
 RECENT_S = 60.0
 """An hour of snapshots every 3 s is 1,200; here it is as many as are written in this time."""
 
+lake.PROPERTIES = {**lake.PROPERTIES, "delta.deletedFileRetentionDuration": f"interval {RECENT_S:.0f} seconds"}
 OPTIONS = Options(Retention(days=900 / 86_400, step_s=10, recent_s=RECENT_S), grace_s=RECENT_S)
 EVERY_S = 10.0
 REPORT = 1_000
