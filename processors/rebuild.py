@@ -29,7 +29,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from processors.generation_topics import GenerationTopics
 from processors.rebuild_result import Result
@@ -337,11 +337,14 @@ class _Rebuild:
 
     def _overwrite(self, table: Table, read: Callable[[], Any], transactions: dict[str, int]) -> Any:
         """Write all of a table. A commit of the old generation may land in between: then it is written again."""
+        is_appended = table in (lake.CLEAN, lake.REJECTED)
         for attempt in range(1, _ATTEMPTS + 1):
-            handle = self._lake.open(table)
             try:
+                handle = (
+                    self._lake.open_to_rewrite(table, self._clock()) if is_appended else self._lake.open(table)
+                )  # `salesviews maintain` compacts what is appended to
                 overwrite(handle, table, read(), transactions, writer=writer_properties(table))
-            except FencedError as error:
+            except (FencedError, CommitFailedError) as error:
                 if attempt == _ATTEMPTS:
                     raise
                 _log.info("%s is written again: %s", table.name, error)
