@@ -279,11 +279,15 @@ class History:
         )
 
     def _query(self, columns: str, join: str, condition: str, marks: pa.Table | None = None, **values: Any) -> pa.Table:
+        listed = files.listing(self._lake, lake.CLEAN)
         with duckdb.connect() as connection:
-            connection.register("clean", files.dataset(self._lake, files.listing(self._lake, lake.CLEAN)))
+            connection.register("clean", files.dataset(self._lake, listed))
             if marks is not None:
                 connection.register("marks", marks)
-            return connection.sql(
-                f"SELECT {columns} FROM clean {join} WHERE {condition}",
-                params={**values, "first": self._first_sequence},
-            ).to_arrow_table()
+            try:
+                return connection.sql(
+                    f"SELECT {columns} FROM clean {join} WHERE {condition}",
+                    params={**values, "first": self._first_sequence},
+                ).to_arrow_table()
+            except duckdb.Error as error:
+                raise files.find_unreadable(self._lake, listed, error) or error from error

@@ -42,6 +42,17 @@ class UnreadableError(LakeError):
         self.file = file
 
 
+class DamagedLogError(LakeError):
+    """The log of a Delta table cannot be read.
+
+    :param is_found: the file that is damaged was found
+    """
+
+    def __init__(self, message: str, *, is_found: bool) -> None:
+        super().__init__(message)
+        self.is_found = is_found
+
+
 class AuditError(SalesviewsError):
     """The audit could not be made; it says nothing about the figures."""
 

@@ -244,8 +244,18 @@ def _checked(content: bytes, digest: str | None) -> bytes:
 
 
 def digest(lake: Lake, table: Table, path: str) -> str:
-    """Of a file's bytes: any change of the file gives another one."""
-    return digest_of((Path(lake.uri(table)) / path).read_bytes())
+    """Of a file's bytes: any change of the file gives another one.
+
+    :raises LakeError: if the file cannot be read
+    """
+    file = Path(lake.uri(table)) / path
+    try:
+        return digest_of(file.read_bytes())
+    except OSError as error:
+        raise LakeError(
+            f"{file}, which the log of {table.name} names, cannot be read: {error}. Its _delta_log or the file is "
+            "damaged: `salesviews rebuild` computes Silver again from Bronze."
+        ) from error
 
 
 def digest_of(content: bytes) -> str:
@@ -260,7 +270,9 @@ def parquet_sql(lake: Lake, of: Listing) -> str:
     return f"read_parquet([{', '.join(literals)}], hive_partitioning = false)"
 
 
-def find_unreadable(lake: Lake, of: Listing, error: Exception, tick: Callable[[], None]) -> LakeError | None:
+def find_unreadable(
+    lake: Lake, of: Listing, error: Exception, tick: Callable[[], None] = lambda: None
+) -> LakeError | None:
     """The file over which DuckDB failed; None if each can be read.
 
     :param error: what DuckDB says; where it does not name a file, all of them are read

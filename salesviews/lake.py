@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from salesviews import event, log_damage, views
-from salesviews.errors import LakeError
+from salesviews.errors import DamagedLogError, LakeError
 
 _UTC = pa.timestamp("us", tz="UTC")
 
@@ -226,8 +226,7 @@ class Lake:
                 configuration=PROPERTIES,
             )
         except DeltaError as error:
-            self._check_log(table, error)
-            raise
+            raise self._unreadable_log(table, error) from error
 
     def open(self, table: Table, version: int | None = None) -> DeltaTable:
         """A new handle.
@@ -242,18 +241,21 @@ class Lake:
                 "The processors create the tables when they start."
             ) from error
         except DeltaError as error:
-            self._check_log(table, error)
-            raise
+            unreadable = self._unreadable_log(table, error)
+            if version is None or unreadable.is_found:
+                raise unreadable from error
+            raise  # there may be no such version
 
-    def _check_log(self, table: Table, error: DeltaError) -> None:
-        """:raises LakeError: if a damaged file is why a table could not be opened"""
+    def _unreadable_log(self, table: Table, error: DeltaError) -> DamagedLogError:
         damaged = log_damage.damage(Path(self.uri(table))) if self.is_local else []
-        if damaged:
-            raise LakeError(
-                f"{damaged[0]} is damaged or gone{f', and {len(damaged) - 1} more' if damaged[1:] else ''}: the log of "
-                f"{table.name} cannot be read. Restore the file. If it is lost, move the table's folder away: "
-                "`salesviews replay` fills Bronze again from Kafka, `salesviews rebuild` Silver from Bronze."
-            ) from error
+        which = f"{damaged[0]} is damaged or gone" if damaged else f"A file of {self.uri(table)}/_delta_log is damaged"
+        reason, _, _ = str(error).partition("\n")  # what follows is a stack of Rust
+        return DamagedLogError(
+            f"{which}{f', and {len(damaged) - 1} more' if damaged[1:] else ''}: the log of {table.name} cannot be "
+            f"read: {reason}. Restore the file. If it is lost, move the table's folder away: `salesviews replay` fills "
+            "Bronze again from Kafka, `salesviews rebuild` Silver from Bronze.",
+            is_found=bool(damaged),
+        )
 
     def open_to_rewrite(self, table: Table, now: datetime) -> DeltaTable:
         """A new handle, through which one commit may replace files of a table that others append to and compact.

@@ -11,10 +11,10 @@ from typing import TypeAlias
 import duckdb
 import pyarrow as pa
 
-from salesviews import files, money
+from salesviews import event, files, money
 from salesviews.lake import Lake, Table, of_roll_up, of_view
 from salesviews.manifest import Manifest
-from salesviews.views import VIEWS, RollUp, View
+from salesviews.views import QUALITE, VIEWS, RollUp, View
 
 Month: TypeAlias = tuple[int, int]
 """Year and month."""
@@ -60,6 +60,15 @@ class Contents:
             names = ", ".join(_columns(view))
             self._connection.execute(f"INSERT INTO {_name(view)} SELECT {names} FROM rows")
             self._connection.unregister("rows")
+
+    def outcomes(self) -> tuple[int, int]:
+        """How many messages counted, and how many were received and did not."""
+        [(valid, others)] = self._connection.execute(
+            f"SELECT coalesce(sum(messages) FILTER (motif = '{event.VALIDE}'), 0)::BIGINT, "
+            f"coalesce(sum(messages) FILTER (motif NOT IN ('{event.VALIDE}', '{event.PERDU}')), 0)::BIGINT "
+            f"FROM {_name(QUALITE)}"
+        ).fetchall()
+        return valid, others
 
     def put(self, view: View, changes: Sequence[Change]) -> list[Month]:
         """Replace the sums of keys and windows. Gives the months that changed, in order."""

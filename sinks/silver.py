@@ -14,11 +14,13 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError, DeltaError
 from quixstreams.sinks import BaseSink
 
-from salesviews import definition, lake, manifest
-from salesviews.errors import FencedError, GapError
+from salesviews import definition, files, lake, manifest
+from salesviews.errors import FencedError, GapError, LakeError
 from salesviews.lake import Lake, Table
 from salesviews.manifest import DataFile, Manifest
 from salesviews.typed import SourcePartition
@@ -173,8 +175,10 @@ class SilverSink(BaseSink):
         """Take the newest manifest as what is true.
 
         1. Read the manifest; it must cover all that was counted before the first take.
-        2. Put back each overwritten table that is not at the manifest's version: an interrupted checkpoint wrote it.
+        2. Put back each overwritten table that is not at the manifest's version: an interrupted checkpoint wrote it. It
+           then must have the files that the manifest names: what is not written again is carried on from there.
         3. Load the contents of the manifest's files.
+        4. The appended tables must have a row for each message that the contents count.
 
         A crash in between leaves tables at other versions again, with the same contents: it is repeated.
         """
@@ -196,13 +200,48 @@ class SilverSink(BaseSink):
             handle = self._lake.open(table)
             if handle.version() != found.tables[table.name]:
                 _log.info("%s goes back from version %d to %d", table.name, handle.version(), found.tables[table.name])
-                handle.restore(found.tables[table.name])
+                self._restore(handle, table, found.tables[table.name])
             self._recorded[table.name] = handle.transaction_version(WRITER)
             self._files[table.name] = named_files(self._lake, handle, table, found.files.get(table.name, ()))
+            if table.name in found.files and set(self._files[table.name]) != set(found.files[table.name]):
+                raise LakeError(
+                    f"The log of {table.name} in {self._lake.root} names other files at version {handle.version()} "
+                    f"than snapshot {found.id} does: its _delta_log is damaged. `salesviews rebuild` computes Silver "
+                    "again from Bronze."
+                )
         contents = Contents()
         contents.load(self._lake, found)
+        self._check_appended(found, contents)
         self._manifest, self._contents = found, contents
         return contents
+
+    def _restore(self, handle: DeltaTable, table: Table, version: int) -> None:
+        try:
+            handle.restore(version)
+        except CommitFailedError as error:
+            raise fenced(table, f"did not go back to version {version}: {error}") from error
+        except DeltaError as error:
+            raise LakeError(
+                f"{table.name} in {self._lake.root} cannot go back to version {version}, which the newest snapshot "
+                f"names: {error}. Its _delta_log is damaged: `salesviews rebuild` computes Silver again from Bronze."
+            ) from error
+
+    def _check_appended(self, found: Manifest, contents: Contents) -> None:
+        """:raises LakeError: if rows are missing that the snapshot covers, as their files or log entries are lost"""
+        valid, others = contents.outcomes()
+        for table, counted in ((lake.CLEAN, valid), (lake.REJECTED, others)):
+            covered = pc.field("sequence") <= found.sequence
+            listed = files.listing(self._lake, table)
+            try:
+                held = files.dataset(self._lake, listed).count_rows(filter=covered)
+            except (OSError, pa.ArrowException) as error:
+                raise files.find_unreadable(self._lake, listed, error) or error from error
+            if held != counted:
+                raise LakeError(
+                    f"{table.name} in {self._lake.root} has {held:,} rows of the {counted:,} that snapshot {found.id} "
+                    "counts: files or entries of its _delta_log are lost. `salesviews rebuild` computes Silver again "
+                    "from Bronze."
+                )
 
     def _check_covered(self, last: Take) -> None:
         """What a snapshot covers by its place in the total order, it must cover by its positions too."""

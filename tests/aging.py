@@ -16,8 +16,8 @@ from salesviews.maintenance_result import Result
 from salesviews.manifest import Manifest
 from salesviews.retention import Retention
 from salesviews.typed import Interval, SourcePartition
-from salesviews.views import HOURLY_SALES
-from sinks.appends import writer
+from salesviews.views import HOURLY_SALES, QUALITE
+from sinks.appends import writer_properties
 from sinks.bronze import BronzeBatch, BronzeSink
 from sinks.contents import Change
 from sinks.silver import SilverSink, Take, ViewChange
@@ -103,9 +103,12 @@ class AgingLake:
         self.bronze.add(BronzeBatch(Interval(SOURCE, offset, offset + 1, 0, offset + 1), rows))
         sale = [{"vente_id": offset, "annee": 2026, "mois": 1, "sequence": offset}]
         clean = pa.Table.from_pylist(sale, schema=lake.CLEAN.schema)
-        self.silver.add(Take(clean, lake.REJECTED.schema.empty_table(), offset, {SOURCE: offset + 1}, True))
+        self.silver.add(Take(clean, lake.REJECTED.schema.empty_table(), offset, offset, {SOURCE: offset + 1}, True))
         sums = [offset + 1, 100 * (offset + 1), offset + 1]
-        self.silver.add(ViewChange(HOURLY_SALES, Change((), int(START.timestamp() * 1000), sums)))
+        start_ms = int(START.timestamp() * 1000)
+        self.silver.add(ViewChange(HOURLY_SALES, Change((), start_ms, sums)))
+        messages = [offset + 1] + [0] * (len(QUALITE.measures) - 1)
+        self.silver.add(ViewChange(QUALITE, Change(("valide",), start_ms, messages)))
 
     def snapshot(self) -> Manifest:
         """Add a sale, commit, and remember what the snapshot shows."""
@@ -126,7 +129,7 @@ class AgingLake:
         return found
 
     def maintain(self, retention: Retention = RETENTION, **options: Any) -> Result:
-        result = maintenance.run(self.lake, Options(retention, **options), writer, self)
+        result = maintenance.run(self.lake, Options(retention, **options), writer_properties, self)
         self.stamp()
         return result
 

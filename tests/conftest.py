@@ -34,6 +34,8 @@ STOP_S = 15.0
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sweep", type=int, default=0, metavar="ROUNDS", help="rounds more of the crash-point sweep")
     parser.addoption("--sweep-seed", type=int, default=4, metavar="SEED", help="the order of its crashes")
+    parser.addoption("--damages", type=int, default=3, help="damages of each kind of file")
+    parser.addoption("--damage-seed", type=int, default=1, metavar="SEED", help="where and how the files are damaged")
     parser.addoption("--examples", type=int, default=STATE_MACHINE_EXAMPLES, help="examples of the state machine test")
 
 

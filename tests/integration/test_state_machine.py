@@ -48,7 +48,7 @@ from web.snapshot import SnapshotStore, short_name
 
 STEPS = 16
 PARTITIONS = 3
-TABLES = {table.name: table for table in lake.TABLES}
+TABLES = {table.name: table for table in (lake.BRONZE, *lake.SILVER, lake.SNAPSHOTS)}
 GROWING = (lake.BRONZE.name, lake.CLEAN.name, lake.REJECTED.name)
 
 # ---- What happens ---------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from salesviews import files, lake, manifest
 from salesviews.errors import FencedError
 from salesviews.lake import Lake, Table
 from salesviews.typed import SourcePartition
-from salesviews.views import HOURLY_SALES, VENTES_PAR_PRODUIT
+from salesviews.views import HOURLY_SALES, QUALITE, VENTES_PAR_PRODUIT
 from sinks.contents import Change
 from sinks.silver import SilverSink, Take, ViewChange
 
@@ -47,6 +47,8 @@ class Simulation:
         for start_ms in {self.start_ms(offset) for offset in range(first, last + 1)}:
             count = sum(self.start_ms(offset) == start_ms for offset in range(last + 1))
             sink.add(ViewChange(HOURLY_SALES, Change((), start_ms, [count, count * 100, count])))
+            messages = [count] + [0] * (len(QUALITE.measures) - 1)
+            sink.add(ViewChange(QUALITE, Change(("valide",), start_ms, messages)))
         day_ms = {self.start_ms(offset) // (24 * HOUR_MS) * 24 * HOUR_MS for offset in range(first, last + 1)}
         for start_ms in day_ms:
             count = sum(
