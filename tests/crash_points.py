@@ -13,6 +13,7 @@ from deltalake.exceptions import CommitFailedError
 from quixstreams.kafka.exceptions import KafkaProducerDeliveryError
 
 from salesviews import lake
+from salesviews.errors import BrokerError
 from salesviews.views import VIEWS
 
 
@@ -67,6 +68,10 @@ def _not_delivered() -> Exception:
     return KafkaProducerDeliveryError(KafkaError(KafkaError._MSG_TIMED_OUT))
 
 
+def _undelivered() -> Exception:
+    return BrokerError("1 message was not delivered to Kafka")
+
+
 def _timed_out() -> Exception:
     return KafkaException(KafkaError(KafkaError._TIMED_OUT, "the answer did not arrive", False, True))
 
@@ -74,7 +79,11 @@ def _timed_out() -> Exception:
 PRODUCED = Step("produced", _not_delivered)
 """All that was produced is in Kafka."""
 
+HANDED_ON = Step("handed on", _undelivered)
+"""All typed batches and dead letters are in Kafka, before Bronze has their messages."""
+
 INGEST_STEPS = (
+    HANDED_ON,
     Step(lake.BRONZE.name, _connection_lost, finds_out=True),
     PRODUCED,
     Step("offsets", _timed_out),

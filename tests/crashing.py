@@ -36,6 +36,8 @@ class Crash:
         self.number = signal.SIGKILL
         """The signal that the process sends itself."""
         self._times = 0
+        self.is_handing_on = False
+        """A flush now is a part of that step, and none of its own."""
 
     def wrap(self, owner: Any, attribute: str, name_of: Callable[..., str]) -> None:
         """:param name_of: the step that a call performs, by its arguments"""
@@ -45,7 +47,9 @@ class Crash:
         def step(*arguments: Any, **options: Any) -> Any:
             name = name_of(*arguments, **options)
             self._reach(Moment.BEFORE, name)
+            self.is_handing_on = name == "handed on"
             result = original(*arguments, **options)
+            self.is_handing_on = False
             self._reach(Moment.AFTER, name)
             self._reach(Moment.LOST, name)
             return result
@@ -53,6 +57,8 @@ class Crash:
         setattr(owner, attribute, step)
 
     def _reach(self, moment: Moment, name: str) -> None:
+        if not name:
+            return
         if self.point is None:
             if moment is Moment.AFTER:
                 os.write(1, f"STEP {name}\n".encode())
@@ -88,13 +94,16 @@ def _install(crash: Crash) -> None:
 
     crash.wrap(deltalake, "write_deltalake", lambda handle, *_, **__: _table_of(handle))
     crash.wrap(deltalake.DeltaTable, "restore", lambda handle, *_, **__: f"return of {_table_of(handle)}")
-    crash.wrap(InternalProducer, "flush", lambda *_, **__: "produced")
+    crash.wrap(InternalProducer, "flush", lambda *_, **__: "" if crash.is_handing_on else "produced")
     crash.wrap(Producer, "commit_transaction", lambda *_, **__: "transaction")
     crash.wrap(BaseConsumer, "commit", lambda *_, **__: "offsets")
     crash.wrap(RocksDBStorePartition, "write", lambda partition, *_, **__: f"state {_store_of(partition)}")
     crash.wrap(RocksDBStorePartition, "recover_from_changelog_message", lambda *_, **__: "changelog")
 
+    from processors.columnar import ColumnarApplication
     from processors.counting import History
+
+    crash.wrap(ColumnarApplication, "flush_producer", lambda *_, **__: "handed on")
 
     crash.wrap(History, "ids", lambda *_, **__: "history")
 

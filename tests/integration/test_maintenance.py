@@ -15,7 +15,7 @@ from salesviews import lake, maintenance, market
 from salesviews.maintenance import Options
 from salesviews.maintenance_result import Result
 from salesviews.retention import Retention
-from sinks.appends import writer
+from sinks.appends import writer_properties
 
 SECONDS = 40
 SALES = 1_200
@@ -86,7 +86,7 @@ def test_maintenance_beside_a_live_pipeline(pipeline: Pipeline, eventually: Call
         time.sleep(0.2)
 
     def maintain() -> None:
-        results.append(maintenance.run(pipeline.lake, OPTIONS, writer))
+        results.append(maintenance.run(pipeline.lake, OPTIONS, writer_properties))
         time.sleep(1)
 
     eventually(lambda: pipeline.has_counted(0) and requests.get(f"{pipeline.settings.url}/readyz").ok, 120, "ready")

@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from salesviews import files, lake, maintenance
 from salesviews.history import History
 from salesviews.retention import Retention
-from sinks.appends import writer
+from sinks.appends import writer_properties
 from web import past as past_module
 from web.past import BusyError, PastSnapshots
 
@@ -75,7 +75,7 @@ def maintained(silver: Any, clock: Any, retention: Retention = RETENTION) -> Non
     for path in Path(silver.lake.root).rglob("*"):
         os.utime(path, (clock().timestamp(),) * 2)
     clock.advance(hours=2)
-    assert maintenance.run(silver.lake, maintenance.Options(retention), writer, clock).is_done
+    assert maintenance.run(silver.lake, maintenance.Options(retention), writer_properties, clock).is_done
 
 
 @pytest.fixture
