@@ -317,7 +317,7 @@ def test_a_damaged_file_is_named_and_harms_no_other(client: FlaskClient, silver:
     else:
         file.write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
     answer = client.get("/api/top_products?as_of=2")
-    assert (answer.status_code, answer.json["error"]["code"]) == (500, "lake_unreadable")
+    assert (answer.status_code, answer.json["error"]["code"]) == (503, "lake_unreadable")
     assert file.name in answer.json["error"]["message"]
     assert client.get("/api/top_products?as_of=3").status_code == 200
     assert client.get("/api/top_products").status_code == 200
