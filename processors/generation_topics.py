@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from processors.views import publication_key
@@ -72,9 +72,8 @@ class GenerationTopics:
         groups = [group(self._settings, self._generation) for group in (topics.ingest_group, topics.views_group)]
         listed = self._admin.list_consumer_groups(request_timeout=_TIMEOUT_S).result().valid
         rests = [group.group_id for group in listed if group.group_id in groups]
-        if rests:
-            for future in self._admin.delete_consumer_groups(rests, request_timeout=_TIMEOUT_S).values():
-                future.result()
+        for group in rests:
+            self._delete_group(group)
         changelog = f"changelog__{topics.views_group(self._settings, self._generation)}--"
         existing = self._admin.list_topics(timeout=_TIMEOUT_S).topics
         doomed = [topic for topic in existing if topic == name or topic.startswith(changelog)]
@@ -87,6 +86,27 @@ class GenerationTopics:
             if time.monotonic() > deadline:
                 raise BrokerError(f"Kafka did not delete {', '.join(doomed)} within {_TIMEOUT_S:g} s.")
             self._sleep(_POLL_S)
+
+    def _delete_group(self, name: str) -> None:
+        """Kafka keeps a process that has ended in its group for a while, where it has an instance name."""
+        deadline = time.monotonic() + _TIMEOUT_S
+        while True:
+            [future] = self._admin.delete_consumer_groups([name], request_timeout=_TIMEOUT_S).values()
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                    return
+                if error.args[0].code() != KafkaError.NON_EMPTY_GROUP:
+                    raise
+                if time.monotonic() > deadline:
+                    raise BrokerError(
+                        f"Processes of generation {self._generation} still run: consumer group {name} has had members "
+                        f"for {_TIMEOUT_S:g} s. Stop them, and run the rebuild again."
+                    ) from error
+                self._sleep(_POLL_S)
+            else:
+                return
 
     def _set_offsets(self, ends: Mapping[SourcePartition, int]) -> None:
         topic = self._settings.topic
