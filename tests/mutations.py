@@ -64,7 +64,7 @@ MUTATIONS = (
     Mutation(
         "a hole in Bronze is passed over",
         "sinks/bronze.py",
-        "if first.start > end:",
+        "if start > end:",
         "if False:",
         ("tests/sinks/test_bronze.py", "-k", "hole"),
     ),
@@ -155,7 +155,7 @@ MUTATIONS = (
     Mutation(
         "an interrupted checkpoint's tables are not put back",
         "sinks/silver.py",
-        "handle.restore(found.tables[table.name])",
+        "handle.restore(version)",
         "pass",
         ("tests/sinks/test_silver.py", "-k", "crash"),
     ),

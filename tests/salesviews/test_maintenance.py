@@ -383,7 +383,7 @@ def test_a_snapshot_that_cannot_be_read_is_not_kept_and_named(aging: AgingLake) 
 def test_a_lake_whose_snapshots_were_made_anew_forgets_the_old_ones(aging: AgingLake) -> None:
     """Law: ids begin again; what was retained under the same ids is of another table, and is not served as theirs."""
     grown(aging, 12, every=6)
-    for table in (lake.SNAPSHOTS, *lake.SILVER):
+    for table in (lake.BRONZE, lake.SNAPSHOTS, *lake.SILVER):
         shutil.rmtree(aging.lake.uri(table))
     aging.shown.clear()
     aging.offset = 0
