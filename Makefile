@@ -1,6 +1,6 @@
 # Everything a developer does. Needs Python 3.11 or newer (named by PYTHON, or found) and make; nothing else.
 
-.PHONY: help setup demo up test lint bench sweep fuzz mutations lock
+.PHONY: help setup demo up test lint bench sweep chaos fuzz mutations lock
 
 PYTHON ?=
 UV_VERSION = 0.13.9
@@ -15,6 +15,7 @@ help:
 	@echo 'make lint    format, lint and types only'
 	@echo 'make bench   how long a sale takes'
 	@echo 'make sweep   crashes at every step of the checkpoints, several times over: ROUNDS=2 SEED=4'
+	@echo 'make chaos   everything goes wrong at random, under load: SECONDS=120 SEED=random'
 	@echo 'make fuzz    random messages through the parser, against the witness: SECONDS=60 SEED=random'
 	@echo 'make mutations  plants defects, each of which a test must catch'
 	@echo 'make setup   .venv with the locked packages (the others do it when needed)'
@@ -42,6 +43,9 @@ bench: $(READY)
 
 sweep: $(READY)
 	$(BIN)/pytest tests/integration/test_crash_points.py --sweep $(or $(ROUNDS),2) --sweep-seed $(or $(SEED),4)
+
+chaos: $(READY)
+	cd tests && ../$(BIN)/python -m chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(READY)
 	$(BIN)/python tests/fuzz.py $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))

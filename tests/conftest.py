@@ -4,8 +4,6 @@ The derived topics ``vues-<view>`` do not carry the raw topic's name: tests that
 their own (``start_broker``); tests of one stage share one (``broker``) and take a topic each.
 """
 
-import os
-import subprocess
 import sys
 import time
 import uuid
@@ -16,6 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from hypothesis import Phase
+from programs import ROOT, Program
 
 from salesviews import ports, process
 from salesviews import settings as settings_module
@@ -27,9 +26,6 @@ hypothesis.settings.load_profile("untimed")
 
 STATE_MACHINE_EXAMPLES = 8
 
-ROOT = Path(__file__).resolve().parents[1]
-STOP_S = 15.0
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sweep", type=int, default=0, metavar="ROUNDS", help="rounds more of the crash-point sweep")
@@ -37,50 +33,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--damages", type=int, default=3, help="damages of each kind of file")
     parser.addoption("--damage-seed", type=int, default=1, metavar="SEED", help="where and how the files are damaged")
     parser.addoption("--examples", type=int, default=STATE_MACHINE_EXAMPLES, help="examples of the state machine test")
-
-
-def _clean_environment() -> dict[str, str]:
-    """The environment without settings of the person who runs the tests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(settings_module.PREFIX)}
-    return kept | {
-        "PYTHONPATH": str(ROOT),
-        "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1",  # for a broker that lives a minute: half the CPU time
-    }
-
-
-class Program:
-    """A child process of a test, ended by its id when the test is over; ``output`` is all that it has written."""
-
-    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str], folder: Path = ROOT) -> None:
-        self.log = log
-        with log.open("ab") as output:
-            self.popen = process.start(
-                command, folder=folder, environment=_clean_environment() | dict(environment), output=output
-            )
-
-    @property
-    def pid(self) -> int:
-        return self.popen.pid
-
-    @property
-    def output(self) -> str:
-        return self.log.read_text(encoding="utf-8", errors="replace")
-
-    def terminate(self, timeout_s: float = STOP_S) -> int:
-        """SIGTERM, then its exit status; fails if it does not end in time."""
-        self.popen.terminate()
-        return self.popen.wait(timeout_s)
-
-    def kill(self) -> None:
-        """SIGKILL, and wait for the end."""
-        self.popen.kill()
-        self.popen.wait()
-
-    def close(self) -> None:
-        try:
-            self.terminate()
-        except subprocess.TimeoutExpired:
-            self.kill()
 
 
 @pytest.fixture

@@ -1,0 +1,56 @@
+"""Child processes that never outlive who started them: the pipeline's, or anything else."""
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from salesviews import process
+from salesviews import settings as settings_module
+
+ROOT = Path(__file__).resolve().parents[1]
+STOP_S = 15.0
+
+
+def _clean_environment() -> dict[str, str]:
+    """The environment without settings of the person who runs the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(settings_module.PREFIX)}
+    return kept | {
+        "PYTHONPATH": str(ROOT),
+        "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1",  # for a broker that lives a minute: half the CPU time
+    }
+
+
+class Program:
+    """A child process of a test, ended by its id when the test is over; ``output`` is all that it has written."""
+
+    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str], folder: Path = ROOT) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self.popen = process.start(
+                command, folder=folder, environment=_clean_environment() | dict(environment), output=output
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def terminate(self, timeout_s: float = STOP_S) -> int:
+        """SIGTERM, then its exit status; fails if it does not end in time."""
+        self.popen.terminate()
+        return self.popen.wait(timeout_s)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end."""
+        self.popen.kill()
+        self.popen.wait()
+
+    def close(self) -> None:
+        try:
+            self.terminate()
+        except subprocess.TimeoutExpired:
+            self.kill()
