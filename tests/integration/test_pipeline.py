@@ -1,3 +1,4 @@
+import base64
 import json
 import threading
 import time
@@ -5,10 +6,11 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from confluent_kafka import Producer
-from oracle import Oracle
+from oracle import Oracle, hour_of
 from pipelines import (
     Pipeline,
     assert_audit_holds,
@@ -146,6 +148,7 @@ def test_everything_is_what_the_witness_says(
     assert_bronze_is(pipeline, witness)
     assert any(row["headers"] == [{"key": "source", "value": b"test"}] for row in bronze(pipeline))
     assert_api_is(pipeline, witness, eventually)
+    assert_lineage_is(pipeline, witness)
     assert_topics_are(pipeline, witness)
     assert_audit_holds(pipeline)
     assert_audit_is_shown(pipeline, total)
@@ -186,6 +189,35 @@ def assert_api_is(pipeline: Pipeline, witness: Oracle, eventually: Callable[...,
         assert {row["heure"]: (row["ventes_count"], cents(row["revenue_total"])) for row in shown} == hours(
             witness, day
         )
+
+
+def assert_lineage_is(pipeline: Pipeline, witness: Oracle) -> None:
+    """From a figure of the API to the raw messages behind it, byte for byte, and from a message to its outcome."""
+    for row in sorted(witness.hourly_sales, key=lambda row: -row["ventes_count"])[:3]:
+        window = f"{row['heure']:%Y-%m-%dT%H:%M}"
+        data = pipeline.get(f"/api/lineage?view=hourly_sales&window={window}&limit=1000", Decimal)["data"]
+        assert data["adds_up"] is True
+        assert data["figure"]["ventes_count"] == row["ventes_count"] == data["behind"]["total"]
+        assert cents(data["sums"]["revenue_total"]) == cents(row["revenue_total"])
+        assert [received(each) for each in data["behind"]["messages"]] == [
+            (message.partition, message.offset, message.payload)
+            for message, outcome, result in witness.outcomes
+            if result == "valide" and hour_of(outcome.fields["timestamp"]) == row["heure"]
+        ]
+    for motif in {result for _, _, result in witness.outcomes}:
+        message = next(message for message, _, result in witness.outcomes if result == motif)
+        position = f"{message.topic_id}/{message.partition}/{message.offset}"
+        [told] = pipeline.get(f"/api/lineage?{urlencode({'position': position})}")["data"]["messages"]
+        assert (told["outcome"], told["agrees"]) == (motif, True)
+        assert received(told) == (message.partition, message.offset, message.payload)
+
+
+def received(told: dict[str, Any]) -> tuple[int, int, bytes | None]:
+    payload, at = told["raw"]["payload"], told["position"]
+    if payload is None:
+        return at["partition"], at["offset"], None
+    data = payload["data"].encode() if payload["encoding"] == "utf-8" else base64.b64decode(payload["data"])
+    return at["partition"], at["offset"], data
 
 
 def hours(witness: Oracle, day: date) -> dict[str, tuple[int, int]]:
