@@ -60,7 +60,11 @@ class Fill:
         self._wanted = {partition: wanted[lack.source] for partition, lack in self._lacks.items()}
         self._reader = SpanReader(settings, settings.topic, self._wanted)
         self._committed: dict[int, int] = {}
-        mine = generation.current(target)
+        has_rest = any(len(lack.rest & self._wanted[partition]) for partition, lack in self._lacks.items())
+        mine = 0
+        if has_rest:  # else nothing is handed on, and Silver is not asked: it may be what is damaged
+            mine = generation.current(target)
+            topics.create(settings, mine)
         self._typed, self._rejects = topics.typees(settings, mine), topics.rejets(settings)
         self._outbox = Outbox(settings)
         self._parser = Parser()

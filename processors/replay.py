@@ -36,7 +36,7 @@ from deltalake.exceptions import DeltaError
 
 from processors.filling import Fill
 from processors.survey import Survey, Surveyor
-from salesviews import broker, files, holdings, lake, topics
+from salesviews import broker, files, holdings, lake
 from salesviews.errors import ReplayError, SalesviewsError, UnreadableError
 from salesviews.lake import Lake
 from salesviews.ranges import NONE, Ranges
@@ -77,6 +77,8 @@ def run(settings: Settings, options: Options, clock: Callable[[], datetime] = la
         raise
     except (SalesviewsError, DeltaError, OSError, duckdb.Error, pa.ArrowException) as error:
         raise ReplayError(f"The replay could not be made: {error}") from error
+    except KeyboardInterrupt:
+        raise ReplayError("Interrupted. What was added is right; run it again for the rest.") from None
     except KafkaException as error:
         raise ReplayError(f"Kafka at {settings.broker} does not answer: {error.args[0].str()}. Is it up?") from error
 
@@ -96,7 +98,6 @@ class _Replay:
         self._seconds: dict[SourcePartition, float] = {}
 
     def run(self) -> Result:
-        topics.create(self._settings)
         self._lake.create(lake.BRONZE)
         first: Survey | None = None
         table_id, least, attempts = "", -1, 0

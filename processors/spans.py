@@ -23,7 +23,7 @@ READ_THROUGH = 20_000
 """Positions between two wanted ones that are read and dropped: to jump over fewer costs more."""
 
 _SILENCE_S = 60.0
-_QUEUE_KBYTES = 16 * 1024
+_QUEUES_KBYTES = 128 * 1024
 
 
 class DeletedError(Exception):
@@ -132,7 +132,7 @@ class SpanReader:
             "isolation.level": "read_committed",
             "auto.offset.reset": "error",
             "fetch.queue.backoff.ms": 10,
-            "queued.max.messages.kbytes": _QUEUE_KBYTES,
+            "queued.max.messages.kbytes": max(_QUEUES_KBYTES // max(len(self._cursors), 1), 1024),
         }
 
 

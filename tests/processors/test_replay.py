@@ -17,7 +17,7 @@ from deltalake import write_deltalake
 from lakes import START, TOPIC_ID, LakeMaker
 from pipelines import read_topic
 
-from processors import filling, replay
+from processors import filling, replay, survey
 from processors.outbox import Outbox
 from processors.replay import Options
 from salesviews import delta_log, files, generate, lake, ports, topics, typed
@@ -394,6 +394,54 @@ def test_what_silver_knows_to_be_empty_is_not_gone(played: Played) -> None:
     [part] = [part for part in result.partitions if part.gone]
     assert (part.topic_id, part.partition, part.start, part.end) == (TOPIC_ID, 0, 0, 35)
     assert (part.gone, part.gone_ranges, part.empty) == (12, ((18, 20), (25, 35)), 5)
+
+
+def test_a_silver_that_cannot_be_read_is_no_obstacle_to_mending(played: Played) -> None:
+    """Law: holes are filled without it; where messages must be handed on to views, the error says what to do first."""
+    maker = LakeMaker(played.lake)
+    maker.send(7, [b"{}"])
+    maker.checkpoint()
+    played.run()
+    held = played.rows()
+    for file in Path(played.lake.uri(lake.SNAPSHOTS)).glob("*.parquet"):
+        file.write_bytes(b"PAR1")
+    played.lake.open(lake.BRONZE).delete("offset % 3 = 0 AND partition < 3")
+    assert played.run().complete
+    assert played.rows() == held
+    Path(played.lake.uri(lake.BRONZE)).rename(Path(played.settings.home) / "moved")
+    with pytest.raises(ReplayError, match=r"silver/snapshots.*Restore"):
+        played.run()
+
+
+def test_what_silver_has_counted_is_not_handed_on_again(played: Played) -> None:
+    """Law: of a Bronze that is gone, only what the newest snapshot has not counted is handed on."""
+    played.run()
+    counted = {partition: end // 2 for partition, end in played.recorded().items()}
+    before = len(played.intervals())
+    topic = played.settings.topic
+    topic_id = topics.topic_id(played.settings, topic)
+    positions = {SourcePartition(topic_id, partition, topic): end for partition, end in counted.items()}
+    _delete_lake(played)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(survey, "_counted", lambda _: positions)
+        assert played.run().complete
+    assert played.rows() == played.messages()
+    again = [interval for interval, _ in played.intervals()[before:]]
+    for partition, end in played.recorded().items():
+        mine = [interval for interval in again if interval.source.partition == partition]
+        assert all(interval.end > counted[partition] for interval in mine)
+        assert max((interval.end for interval in mine), default=0) == end
+        assert min((interval.start for interval in mine), default=0) <= counted[partition]
+
+
+def test_an_interrupt_is_no_loss(played: Played) -> None:
+    """Law: a Ctrl-C ends with status 2, as status 1 would say that messages are gone."""
+    with (
+        broken(Outbox, "flush", 0, False, KeyboardInterrupt),
+        pytest.raises(ReplayError, match="run it again") as ended,
+    ):
+        played.run()
+    assert ended.value.exit_status == 2
 
 
 def test_only_the_time_that_is_asked_for_is_filled(played: Played) -> None:
