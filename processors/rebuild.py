@@ -5,7 +5,8 @@ Readers see the old figures until the last step, and the new ones after it. In o
 1. Announce: a manifest with the old figures that names the generation to come. A views process that was counting finds
    a manifest that is not its own, ends, and waits; so the figures never go back behind what was served.
 2. Wait until Bronze covers the announced positions; what it covers then is what the new generation covers.
-3. Compute every table from Bronze, in a temporary database (``Regeneration``), and compare with the old figures.
+3. Compute every table from Bronze, in a temporary database (``Regeneration``), and compare with the old figures. If
+   Bronze lacks messages that they count, it ends here: they would silently count no more.
 4. Make the generation's topics: seeds, and where ingest goes on (``GenerationTopics``).
 5. Overwrite the view tables and roll-ups. No manifest names these versions yet.
 6. Overwrite ``ventes_clean`` and ``ventes_rejetees``; the same commits close the streams of the old generation, so that
@@ -60,12 +61,14 @@ class Options:
     :param wait_s: how long Bronze may take to reach the positions of the figures
     :param shown: how many examples of changes are named for each view
     :param is_dry: compute and compare, and replace nothing
+    :param accepts_loss: go on where Bronze lacks messages that were counted: they count no more
     """
 
     memory_mb: int = 1024
     wait_s: float = 60.0
     shown: int = 5
     is_dry: bool = False
+    accepts_loss: bool = False
 
 
 def run(
@@ -184,6 +187,7 @@ class _Rebuild:
             made = Regeneration(recount, announced, self._settings.dedup_days)
             _log.info("Reading Bronze, version %d", bronze.version)
             made.judge()  # 3
+            self._check_bronze(made)
             lost, compared = self._compare(made, announced)
             if not self._options.is_dry:
                 seeds = self._prepare_topics(made, new, compared)  # 4
@@ -288,6 +292,24 @@ class _Rebuild:
             time.sleep(_POLL_S)
 
     # ---- 3 ----
+
+    def _check_bronze(self, made: Regeneration) -> None:
+        """Refuse a Bronze that lacks what was counted; where that is not known, say what it may lack."""
+        if made.gone:
+            told = f"Bronze lacks {made.gone:,} messages that the figures know, the first at {made.first_gone}"
+            if not self._options.accepts_loss:
+                raise RebuildError(
+                    f"{told}: computed from it, the figures would lose them. Run `salesviews replay`, which fills "
+                    "Bronze from Kafka, and then the rebuild again. Where Kafka has them no more, and no backup of "
+                    "Bronze has them, `salesviews rebuild --accept-loss` goes on without them."
+                )
+            self._notes.append(f"{told}: they count no more.")
+        elif made.without_row and not made.is_order_kept:
+            self._notes.append(
+                f"Bronze has no message at {made.without_row:,} positions that it covers. Transactions and compaction "
+                "leave such positions in Kafka. If rows of Bronze were lost, `salesviews replay` fills them: run it "
+                "first."
+            )
 
     def _compare(self, made: Regeneration, announced: Manifest) -> tuple[int, dict[views.View, changes.Compared]]:
         lost = 0

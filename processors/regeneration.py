@@ -42,6 +42,12 @@ class Regeneration:
         self.is_order_kept = False
         """Whether the total order is that of the snapshot before."""
         self.order_lost_because = ""
+        self.gone = 0
+        """Messages that the snapshot before has judged, and that Bronze does not have."""
+        self.first_gone: Mapping[str, Any] | None = None
+        """The position of the first of them."""
+        self.without_row = 0
+        """Positions before the ends that Bronze has no row of."""
 
     def judge(self) -> None:
         """Judge each message of Bronze, and put them in order."""
@@ -53,6 +59,7 @@ class Regeneration:
         self._recount.load_bronze()
         self._recount.once("judged")
         [(self.messages,)] = self._query("SELECT count(*) FROM judged")
+        self._find_gone()
         self._order()
         self._recount.find_doubles()
         [(self.valid,)] = self._query(
@@ -67,6 +74,14 @@ class Regeneration:
             raise LakeError("there were no figures before.")
         self._recount.load_places()
         self._recount.forget_strangers()
+
+    def _find_gone(self) -> None:
+        [(self.gone, first)] = self._query(
+            "SELECT count(*), min(position) FROM places ANTI JOIN judged USING (position)"
+        )
+        self.first_gone = self._recount.place(first)
+        [(positions,)] = self._query("SELECT coalesce(sum(end_offset), 0)::BIGINT FROM sources")
+        self.without_row = positions - self.messages
 
     def _order(self) -> None:
         """Give each message its place."""

@@ -394,6 +394,9 @@ def replay(since: datetime | None, as_json: bool, drop_unreadable: bool, memory_
 @click.option(
     "--abandon", "is_abandoned", is_flag=True, help="Give up a rebuild that was interrupted: the old figures go on."
 )
+@click.option(
+    "--accept-loss", "accepts_loss", is_flag=True, help="Go on though Bronze lacks messages that were counted."
+)
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
 @click.option("--shown", default=5, type=click.IntRange(0), metavar="N", help="How many changes of a view are named.")
 @click.option(
@@ -402,7 +405,9 @@ def replay(since: datetime | None, as_json: bool, drop_unreadable: bool, memory_
 @click.option(
     "--memory", "memory_mb", default=1024, type=click.IntRange(256), metavar="MB", help="Memory that DuckDB may take."
 )
-def rebuild(is_dry: bool, is_abandoned: bool, as_json: bool, shown: int, wait_s: float, memory_mb: int) -> None:
+def rebuild(
+    is_dry: bool, is_abandoned: bool, accepts_loss: bool, as_json: bool, shown: int, wait_s: float, memory_mb: int
+) -> None:
     """Compute all figures again from Bronze, and replace the old ones at once.
 
     Use it when the rules or the views have changed, and when Silver, the state or the internal topics are lost or
@@ -411,6 +416,8 @@ def rebuild(is_dry: bool, is_abandoned: bool, as_json: bool, shown: int, wait_s:
     The dashboard shows the old figures until the new ones are complete. Meanwhile sales are archived, and no figure
     moves: the views process waits, and goes over by itself, as ingest does. What changes against the old figures is
     printed. It needs as much temporary space as Bronze takes (TMPDIR). Interrupted anywhere, it can be run again.
+
+    If Bronze lacks messages that the figures know, it refuses: run `salesviews replay` first, which fills Bronze.
     """
     from processors import rebuild, rebuild_result
     from salesviews import broker
@@ -421,7 +428,7 @@ def rebuild(is_dry: bool, is_abandoned: bool, as_json: bool, shown: int, wait_s:
         kept = rebuild.abandon(Lake(settings.lake))
         click.echo(f"Generation {kept.generation} goes on, from snapshot {kept.id}.")
         return
-    options = rebuild.Options(memory_mb=memory_mb, wait_s=wait_s, shown=shown, is_dry=is_dry)
+    options = rebuild.Options(memory_mb, wait_s, shown, is_dry, accepts_loss)
     with contextlib.nullcontext() if is_dry else broker.running(settings):
         result = rebuild.run(settings, options)
     if as_json:

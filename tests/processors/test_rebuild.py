@@ -3,6 +3,7 @@
 import random
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -314,6 +315,30 @@ def test_bronze_that_is_behind_the_figures_is_refused(own: WitnessedLake) -> Non
     with pytest.raises(RebuildError, match=r"Bronze covers ventes\[0\].* up to 0.*salesviews replay"):
         run(own)
     assert newest(own).generation == 0
+
+
+@pytest.mark.parametrize("is_dry", [False, True])
+def test_bronze_that_lacks_what_was_counted_is_refused(own: WitnessedLake, is_dry: bool) -> None:
+    """Law: no message stops counting unseen: how many Bronze lacks, the first, and what to run are named; the figures
+    stay. Told to go on, the rebuild counts what Bronze has, and says what is gone.
+    """
+    before = shown(own)
+    own.lake.open(lake.BRONZE).delete('partition = 1 AND "offset" BETWEEN 3 AND 7')
+    with pytest.raises(RebuildError, match=r"lacks 5 messages .* the first at .*'offset': 3.*salesviews replay"):
+        run(own, options=replace(OPTIONS, is_dry=is_dry))
+    assert shown(own) == before
+    result = run(own, options=replace(OPTIONS, is_dry=is_dry, accepts_loss=True))
+    assert result.messages == len(own.sent) - 5
+    assert any("lacks 5 messages" in note for note in result.notes)
+
+
+def test_a_bronze_with_holes_is_told_where_silver_is_lost(own: WitnessedLake) -> None:
+    """Law: where nothing tells which positions were messages, the result says how many Bronze has no row of."""
+    own.lake.open(lake.BRONZE).delete('partition = 1 AND "offset" BETWEEN 3 AND 7')
+    for table in (*lake.SILVER, lake.SNAPSHOTS):
+        shutil.rmtree(Path(own.lake.uri(table)))
+    result = run(own)
+    assert any("no message at" in note and "salesviews replay" in note for note in result.notes)
 
 
 def test_seeds_are_the_figures(own: WitnessedLake) -> None:
