@@ -306,9 +306,9 @@ class _Rebuild:
             self._notes.append(f"{told}: they count no more.")
         elif made.without_row and not made.is_order_kept:
             self._notes.append(
-                f"Bronze has no message at {made.without_row:,} positions that it covers. Transactions and compaction "
-                "leave such positions in Kafka. If rows of Bronze were lost, `salesviews replay` fills them: run it "
-                "first."
+                f"Bronze has no message at {made.without_row:,} positions that it covers. Transactions, compaction "
+                "and retention leave such positions in Kafka. If rows of Bronze were lost, `salesviews replay` fills "
+                "them: run it first."
             )
 
     def _compare(self, made: Regeneration, announced: Manifest) -> tuple[int, dict[views.View, changes.Compared]]:
