@@ -60,16 +60,19 @@ class Fill:
         self._wanted = {partition: wanted[lack.source] for partition, lack in self._lacks.items()}
         self._reader = SpanReader(settings, settings.topic, self._wanted)
         self._committed: dict[int, int] = {}
-        has_rest = any(len(lack.rest & self._wanted[partition]) for partition, lack in self._lacks.items())
+        self._handed_on = {
+            partition: lack.handed_on
+            for partition, lack in self._lacks.items()
+            if len(lack.beyond & self._wanted[partition])
+        }
         mine = 0
-        if has_rest:  # else nothing is handed on, and Silver is not asked: it may be what is damaged
+        if self._handed_on:  # else nothing is handed on, and Silver is not asked: it may be what is damaged
             mine = generation.current(target)
             topics.create(settings, mine)
         self._typed, self._rejects = topics.typees(settings, mine), topics.rejets(settings)
         self._outbox = Outbox(settings)
         self._parser = Parser()
         self._sink = BronzeSink(target, self._outbox.flush, mine)
-        self._ends = {partition: lack.recorded for partition, lack in self._lacks.items()}
         self._holes: list[pa.Table] = []
         self._gathered = 0
 
@@ -99,26 +102,26 @@ class Fill:
     def _take(self, batch: MessageBatch) -> None:
         lack = self._lacks[batch.partition]
         offsets = batch.poll.offsets()[batch.rows]
-        middle = batch.rows.start + int(np.searchsorted(offsets, lack.recorded))
-        holes = replace(batch, rows=slice(batch.rows.start, middle))
-        rest = replace(batch, rows=slice(middle, batch.rows.stop))
-        if holes.rows.start < holes.rows.stop:
-            interval = Interval(lack.source, holes.first_offset, holes.last_offset + 1, 0, lack.high)
-            self._holes.append(self._parser.parse(interval, holes).bronze(self._clock()).rows)
-        if rest.rows.start < rest.rows.stop:
-            self._hand_on(lack, rest, rest.last_offset + 1)
+        before = replace(batch, rows=slice(batch.rows.start, _place(batch, lack.recorded)))
+        if before.rows.start < before.rows.stop:
+            interval = Interval(lack.source, before.first_offset, before.last_offset + 1, 0, lack.high)
+            self._holes.append(self._lacking(lack, self._parser.parse(interval, before)).rows)
+        if batch.partition in self._handed_on:
+            rest = replace(batch, rows=slice(_place(batch, self._handed_on[batch.partition]), batch.rows.stop))
+            if rest.rows.start < rest.rows.stop:
+                self._hand_on(lack, rest, rest.last_offset + 1)
         self._gathered += len(offsets)
 
     def _hand_on(self, lack: Lack, batch: MessageBatch, end: int) -> None:
         """Hand on messages of the rest, which cover the positions from where it got to, up to ``end``."""
-        start = self._ends[batch.partition]
+        start = self._handed_on[batch.partition]
         lost = max(lack.low - start, 0)
         parsed = self._parser.parse(Interval(lack.source, start, end, lost, lack.high), batch)
         if end > lack.counted:
             self._outbox.send(self._rejects, dead_letters(parsed))
             self._outbox.send(self._typed, typed_messages(parsed))
         self._sink.add(self._lacking(lack, parsed))
-        self._ends[batch.partition] = end
+        self._handed_on[batch.partition] = end
 
     def _lacking(self, lack: Lack, parsed: ParsedBatch) -> BronzeBatch:
         """The rows that Bronze does not have: it may have some that it does not record, if it is a copy."""
@@ -132,7 +135,7 @@ class Fill:
         Where Kafka deleted messages and has none after them, the next one that ingest reads will say so.
         """
         partition = lack.source.partition
-        if len(lack.rest & self._wanted[partition]) and lack.low <= self._ends[partition] < lack.high:
+        if lack.low <= self._handed_on.get(partition, lack.high) < lack.high:
             self._hand_on(lack, MessageBatch(Poll([]), slice(0, 0), lack.source.topic, partition), lack.high)
 
     def _commit(self) -> bool:
@@ -153,6 +156,12 @@ class Fill:
             if self._reader.has_read(partition):
                 self._seconds.setdefault(lack.source, time.monotonic() - self._started_s)
         return True
+
+
+def _place(batch: MessageBatch, offset: int) -> int:
+    """The row of the poll before which a batch's offsets are lower."""
+    place: int = batch.rows.start + int(np.searchsorted(batch.poll.offsets()[batch.rows], offset))
+    return place
 
 
 class _Progress:

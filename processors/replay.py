@@ -5,8 +5,9 @@ the rows of Bronze are compared with what Kafka holds:
 
 - *Holes* are positions that Bronze records as held and has no row of. They were handed to ``views`` before Bronze
   recorded them, so they are only appended, in commits that count the mendings (``sinks.mending``).
-- *The rest*, from the position that Bronze records, goes the way that it goes in ingest: through the same sink.
-  ``views`` and Bronze skip what they have.
+- *The rest*, from the position that Bronze records, goes the way that it goes in ingest: through the same sink. With it
+  goes what comes before it and is not counted yet: an ingest of an earlier generation may have handed that on to
+  nobody who counts now. ``views`` and Bronze skip what they have.
 
 In order:
 
@@ -108,7 +109,7 @@ class _Replay:
             if found.table_id != table_id:  # what was read went to another table
                 table_id, read = found.table_id, {}
             wanted = {lack.source: lack.wanted(read.get(lack.source, NONE)) for lack in found.lacks}
-            left = sum(ranges.positions for ranges in wanted.values())
+            left = sum(lack.lacking(read.get(lack.source, NONE)).positions for lack in found.lacks)
             if not left:
                 return self._result(first, found)
             attempts = 0 if left < least or least < 0 else attempts + 1

@@ -30,7 +30,8 @@ class Lack:
     :param low: the first position that Kafka holds, now
     :param high: Kafka's end when the replay began; what came later is ingest's
     :param recorded: the position before which Bronze's log claims every message
-    :param counted: the position before which the newest snapshot has counted every message
+    :param counted: the position before which the newest snapshot has counted every message; ``recorded`` where no
+        snapshot says it
     :param missing: the positions from 0 to ``high`` of which Bronze has no row
     """
 
@@ -43,17 +44,34 @@ class Lack:
     missing: Ranges
 
     @property
-    def rest(self) -> Ranges:
+    def handed_on(self) -> int:
+        """The position before which every message was handed to the views that count now.
+
+        It can be before the recorded one: while a rebuild ends, an ingest of the generation before still appends, and
+        hands on to that generation alone. What is counted was handed on.
+        """
+        return min(self.recorded, max(self.counted, self.low))
+
+    @property
+    def beyond(self) -> Ranges:
         """What comes after the recorded position, as far as Kafka holds it."""
         return Ranges.span(max(self.recorded, self.low), self.high)
 
-    def wanted(self, read: Ranges) -> Ranges:
-        """What must be read from Kafka: the holes, and all of the rest, of which every message is handed on.
+    def lacking(self, read: Ranges) -> Ranges:
+        """What Bronze lacks and Kafka holds: the holes, and all that comes beyond.
 
         :param read: the positions of which everything that Kafka gave is in Bronze
         """
         holes = self.missing.within(max(self.start, self.low), self.recorded) - read
-        return holes | self.rest if len(self.rest - read) else holes
+        return holes | self.beyond if len(self.beyond - read) else holes
+
+    def wanted(self, read: Ranges) -> Ranges:
+        """What must be read from Kafka: what is lacking; if that reaches beyond the recorded position, every message is
+        read that views may not have, so that no typed batch comes before one that is missing.
+        """
+        lacking = self.lacking(read)
+        is_handed_on = len(lacking & self.beyond)
+        return lacking | Ranges.span(max(self.handed_on, self.low), self.high) if is_handed_on else lacking
 
     @property
     def lost(self) -> Ranges:
@@ -135,7 +153,7 @@ class Surveyor:
                 # Bronze must not have a gap, so what comes after its position is always looked at.
                 start = self._starts[source.partition] = min(self._starts[source.partition], recorded[source])
                 low = lows[source.partition]
-            counted = self._counted.get(source, 0)
+            counted = recorded[source] if self._counted is None else self._counted.get(source, 0)
             lacks.append(Lack(source, start, low, end, recorded[source], counted, missing[source]))
         return Survey(str(handle.metadata().id), mending.state(handle), tuple(lacks))
 
@@ -143,12 +161,12 @@ class Surveyor:
         """The topic's partitions; and those of topics that it had before, of which only Silver knows."""
         yield from (SourcePartition(self.identity.id, partition, self._settings.topic) for partition in self._ends)
         if self._since_ms is None:
-            yield from (source for source in sorted(self._counted) if source.topic_id != self.identity.id)
+            yield from (source for source in sorted(self._counted or ()) if source.topic_id != self.identity.id)
 
     def _end(self, source: SourcePartition, recorded: int) -> int:
         if source.topic_id == self.identity.id:
             return self._ends[source.partition]
-        return max(recorded, self._counted[source])
+        return max(recorded, (self._counted or {})[source])
 
     def gone(self, found: Survey) -> dict[SourcePartition, Ranges]:
         """The messages that Bronze lacks and nothing can bring back.
@@ -156,7 +174,8 @@ class Surveyor:
         Of what Kafka has deleted Silver knows which positions were messages, as far as it has counted.
         """
         lost = {lack.source: lack.lost for lack in found.lacks}
-        known = {source: self._counted[source] for source in lost if len(lost[source]) and source in self._counted}
+        counted = self._counted or {}
+        known = {source: counted[source] for source in lost if len(lost[source]) and source in counted}
         if not known:
             return lost
         try:
@@ -168,13 +187,11 @@ class Surveyor:
         return {source: ranges - empty.get(source, NONE) for source, ranges in lost.items()}
 
 
-def _counted(source: Lake) -> dict[SourcePartition, int]:
-    """How far the newest snapshot has counted the typed batches that ingest hands on now: nothing before is handed on
-    again. All of it is, where there is no snapshot that can be read: that is only slower.
-    """
+def _counted(source: Lake) -> dict[SourcePartition, int] | None:
+    """How far the newest snapshot has counted; None where there is none that can be read."""
     try:
         newest = manifest.read(source) if source.exists(lake.SNAPSHOTS) else None
     except LakeError as error:
         _log.warning("Silver does not say what it has counted: %s", error)
-        return {}
-    return {} if newest is None else newest.positions
+        return None
+    return None if newest is None else newest.positions
