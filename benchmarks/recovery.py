@@ -62,7 +62,9 @@ class Sales:
 
 
 def kill(supervisor: psutil.Process, command: str) -> None:
+    """SIGKILL, once the process is so old that the supervisor starts it again at once."""
     [found] = [child for child in supervisor.children() if child.cmdline()[-1] == command]
+    time.sleep(max(found.create_time() + HEALTHY_S + 1 - time.time(), 0))
     for each in (*found.children(recursive=True), found):
         with suppress(psutil.NoSuchProcess):
             each.send_signal(signal.SIGKILL)
@@ -104,7 +106,6 @@ def main() -> None:
             with Sales(used, arguments.rate) as sales:
                 for number in range(arguments.rounds):
                     for command, times in measured.items():
-                        time.sleep(HEALTHY_S)  # else the supervisor waits longer before it starts the process again
                         if command:
                             kill(supervisor, command)
                         product = f"Traceur {number} {command}"
