@@ -2,8 +2,9 @@
 
 Readers see the old figures until the last step, and the new ones after it. In order:
 
-1. Announce: a manifest with the old figures that names the generation to come. A views process that was counting finds
-   a manifest that is not its own, ends, and waits; so the figures never go back behind what was served.
+1. Announce: a manifest with the old figures that names the generation to come, which no other rebuild has announced. A
+   views process that was counting finds a manifest that is not its own, ends, and waits; so the figures never go back
+   behind what was served.
 2. Wait until Bronze covers the announced positions; what it covers then is what the new generation covers.
 3. Compute every table from Bronze, in a temporary database (``Regeneration``), and compare with the old figures. If
    Bronze lacks messages that they count, it ends here: they would silently count no more.
@@ -166,7 +167,7 @@ class _Rebuild:
         new = replace(
             announced,
             id=announced.id + 1,
-            generation=announced.generation + 1,
+            generation=announced.successor or announced.generation + 1,
             positions=positions,
             sequence=manifest.EMPTY_SEQUENCE,
             caught_up=False,
@@ -190,7 +191,7 @@ class _Rebuild:
             self._check_bronze(made)
             lost, compared = self._compare(made, announced)
             if not self._options.is_dry:
-                seeds = self._prepare_topics(made, new, compared)  # 4
+                seeds = self._prepare_topics(made, announced, new, compared)  # 4
                 new = self._write(made, announced, replace(new, sequence=typed.last_sequence(seeds - 1)))  # 5, 6
                 write_manifest(self._lake, new)  # 7
             duration_s = time.monotonic() - started
@@ -229,7 +230,7 @@ class _Rebuild:
                 created_at=self._clock(),
                 caught_up=False,
                 files={**before.files, **self._files_of_appended(before)},
-                successor=before.generation + 1,
+                successor=max(before.generation, before.successor or 0) + 1,
             )
             try:
                 write_manifest(self._lake, announced)
@@ -332,8 +333,11 @@ class _Rebuild:
 
     # ---- 4 ----
 
-    def _prepare_topics(self, made: Regeneration, new: Manifest, compared: dict[views.View, changes.Compared]) -> int:
+    def _prepare_topics(
+        self, made: Regeneration, announced: Manifest, new: Manifest, compared: dict[views.View, changes.Compared]
+    ) -> int:
         """How many seeds there are: the total order of what is counted from now on begins after them."""
+        self._check_is_newest(announced)
         topics = self._topics(self._settings, new.generation)
         seeds = topics.begin(made.positions(new.positions).to_state(), made.sums(), new.positions)
         topics.retract({view: each.removed_keys for view, each in compared.items()})
@@ -351,11 +355,14 @@ class _Rebuild:
             versions[table.name] = handle.version()
             named[table.name] = named_files(self._lake, handle, table, ())
         for table, read in ((lake.CLEAN, made.clean), (lake.REJECTED, made.rejected)):  # 6
-            if self._lake.open(lake.SNAPSHOTS).version() != announced.id:
-                raise FencedError("Another rebuild was announced after this one, which ends: nothing was replaced.")
+            self._check_is_newest(announced)
             streams = {append_stream(table, announced.generation): CLOSED, append_stream(table, new.generation): 0}
             versions[table.name] = self._overwrite(table, read, streams).version()
         return replace(new, created_at=self._clock(), tables=versions, files=named)
+
+    def _check_is_newest(self, announced: Manifest) -> None:
+        if self._lake.open(lake.SNAPSHOTS).version() != announced.id:
+            raise FencedError("Another rebuild was announced after this one, which ends: nothing was replaced.")
 
     def _overwrite(self, table: Table, read: Callable[[], Any], transactions: dict[str, int]) -> Any:
         """Write all of a table. A commit of the old generation may land in between: then it is written again."""

@@ -178,7 +178,7 @@ def build(
         commit_batches=COMMIT_TAKES,
         exactly_once=True,
     )
-    silver = SilverSink(Lake(settings.lake), clock)
+    silver = SilverSink(Lake(settings.lake), clock, mine)
     typees = application.topic(
         topics.typees(settings, mine).name,
         key_deserializer="bytes",

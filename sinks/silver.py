@@ -69,12 +69,14 @@ class SilverSink(BaseSink):
     knowing finds a manifest that is not its own, and ends.
 
     :param clock: the time that a manifest names
+    :param mine: the generation of the figures of which the takes are
     """
 
-    def __init__(self, target: Lake, clock: Callable[[], datetime]) -> None:
+    def __init__(self, target: Lake, clock: Callable[[], datetime], mine: int = 0) -> None:
         super().__init__(on_client_connect_success=lambda: None)
         self._lake = target
         self._clock = clock
+        self._generation = mine
         self._takes: list[Take] = []
         self._changes: dict[str, dict[_Place, Change]] = defaultdict(dict)
         self._contents: Contents | None = None
@@ -174,7 +176,8 @@ class SilverSink(BaseSink):
     def _open(self, first_sequence: int) -> Contents:
         """Take the newest manifest as what is true.
 
-        1. Read the manifest; it must cover all that was counted before the first take.
+        1. Read the manifest; it must be of the generation whose typed batches are counted, and cover all that was
+           counted before the first take.
         2. Put back each overwritten table that is not at the manifest's version: an interrupted checkpoint wrote it. It
            then must have the files that the manifest names: what is not written again is carried on from there.
         3. Load the contents of the manifest's files.
@@ -186,6 +189,11 @@ class SilverSink(BaseSink):
         if found is None:
             raise FencedError(f"The manifest at {self._lake.uri(lake.SNAPSHOTS)} is gone since this process started.")
         found.check_definition()
+        if found.generation != self._generation:
+            raise FencedError(
+                f"Generation {found.generation} of the figures has replaced {self._generation}, whose typed batches "
+                f"this process counts. It ends; the next one works for generation {found.generation}."
+            )
         if found.successor is not None:
             raise FencedError(
                 f"Generation {found.successor} of the figures is being computed: nothing is added to this."

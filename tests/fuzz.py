@@ -57,7 +57,8 @@ Sent = tuple[Payload, int]
 
 def given(parser: Parser, messages: Sequence[Sent]) -> list[Outcome]:
     """What ingest makes of messages: the typed rows as views reads them, and the day of Bronze."""
-    poll = TimedPoll((), [payload for payload, _ in messages], 0, NOW, [time_ms for _, time_ms in messages])
+    times_ms = [time_ms for _, time_ms in messages]
+    poll = TimedPoll((), [payload for payload, _ in messages], 0, NOW, times_ms=times_ms)
     interval = Interval(SOURCE, 0, len(messages), 0, len(messages))
     parsed = parser.parse(interval, MessageBatch(poll, slice(0, len(messages)), "ventes", 0))
     rows = typed.decode(typed.encode(parsed.typed))

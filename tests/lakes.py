@@ -119,8 +119,9 @@ class LakeMaker:
         self._start(positions)
 
     def _start(self, positions: Any) -> None:
-        self._bronze = BronzeSink(self.lake, lambda: None, generation.current(self.lake))
-        self._silver = SilverSink(self.lake, self._clock)
+        mine = generation.current(self.lake)
+        self._bronze = BronzeSink(self.lake, lambda: None, mine)
+        self._silver = SilverSink(self.lake, self._clock, mine)
         for sink in (self._bronze, self._silver):
             sink.start()
         self._positions = Positions.from_state(positions)
