@@ -6,9 +6,10 @@ table, ``vues-<name>`` carries its changes, ``web`` loads it: all from the decla
 Measures only ever add, which is what makes a view exact under late data, replay and any batching.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from typing import Literal
 
 import pyarrow as pa
 
@@ -67,16 +68,31 @@ _ARROW_TYPES = {Unit.COUNT: pa.int64(), Unit.QUANTITY: pa.decimal128(38, 0), Uni
 
 
 @dataclass(frozen=True)
+class Distinct:
+    """Within what a measure counts each thing once. A sum beyond it would count things again: it is never made.
+
+    :param keys: one value of each of these key columns
+    :param period: one ``month`` of the calendar, whole
+    """
+
+    keys: tuple[str, ...]
+    period: Literal["month"]
+
+
+@dataclass(frozen=True)
 class Measure:
     """A sum of integers over the rows of a window.
 
     :param sql: the aggregate over the source's rows, an integer and never NULL
+    :param distinct: None: it adds over any keys and windows
     """
 
     name: str
     sql: str
     doc: str
     unit: Unit = Unit.COUNT
+    # It decides what may be asked of a figure, not what the figure is: no part of the definition's digest.
+    distinct: Distinct | None = field(default=None, repr=False)
 
     @property
     def is_money(self) -> bool:
@@ -160,6 +176,7 @@ class Figure:
     sql: str
     arrow: pa.DataType
     is_money: bool = False
+    doc: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -217,6 +234,7 @@ NOUVEAUX_CLIENTS = Measure(
     "nouveaux_clients",
     "sum(nouveau_client)",
     "clients whose first sale of the month in this product, category and country it is: adds up to distinct clients",
+    distinct=Distinct(("produit_nom", "categorie", "pays"), "month"),
 )
 _SALES = (VENTES_COUNT, REVENUE_TOTAL, QUANTITE_TOTALE)
 
@@ -269,9 +287,14 @@ TOP_PRODUITS = RollUp(
     VENTES_PAR_PRODUIT,
     ("produit_nom", "categorie"),
     (
-        Figure("ventes_count", "sum(ventes_count)", pa.int64()),
-        Figure("revenue_total", "sum(revenue_total)", money.SUM_ARROW, is_money=True),
-        Figure("quantite_moyenne", "sum(quantite_totale) / sum(ventes_count)", pa.float64()),
+        Figure("ventes_count", "sum(ventes_count)", pa.int64(), doc="sales"),
+        Figure("revenue_total", "sum(revenue_total)", money.SUM_ARROW, is_money=True, doc="sum of montant"),
+        Figure(
+            "quantite_moyenne",
+            "sum(quantite_totale) / sum(ventes_count)",
+            pa.float64(),
+            doc="mean quantite of a sale",
+        ),
     ),
     partitioned=False,
     doc="products by revenue, over all time",
@@ -281,15 +304,16 @@ VENTES_AGGREGES = RollUp(
     VENTES_PRODUIT_PAYS,
     ("produit_nom", "categorie", "pays", "annee", "mois"),
     (
-        Figure("nombre_ventes", "sum(ventes_count)", pa.int64()),
-        Figure("chiffre_affaires", "sum(revenue_total)", money.SUM_ARROW, is_money=True),
+        Figure("nombre_ventes", "sum(ventes_count)", pa.int64(), doc="sales"),
+        Figure("chiffre_affaires", "sum(revenue_total)", money.SUM_ARROW, is_money=True, doc="sum of montant"),
         Figure(
             "panier_moyen",
             money.mean_cents_sql("sum(revenue_total)", "sum(ventes_count)"),
             money.DECIMAL_ARROW,
             is_money=True,
+            doc="mean montant of a sale, rounded to the cent",
         ),
-        Figure("clients_uniques", "sum(nouveaux_clients)", pa.int64()),
+        Figure("clients_uniques", "sum(nouveaux_clients)", pa.int64(), doc="distinct clients"),
     ),
     partitioned=True,
     doc="sales by product, country and month",

@@ -33,7 +33,17 @@ class Answers:
         :param data: JSON text
         :param as_of: how the snapshot was asked for; None: it is the one that is served
         """
-        return _response(f'{{"data":{data},"snapshot":{_text(self.describe(manifest, as_of))}}}')
+        return _response(self.text(data, self.describe(manifest, as_of), {}))
+
+    def text(self, data: str, described: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+        """The JSON text of an answer.
+
+        :param data: JSON text
+        :param described: the snapshot, by ``describe``
+        :param about: members beside them
+        """
+        more = "".join(f",{_text(name)}:{_text(value)}" for name, value in about.items())
+        return f'{{"data":{data},"snapshot":{_text(described)}{more}}}\n'
 
     def of_value(self, data: Any, manifest: Manifest | None, as_of: str | None = None) -> Response:
         """:param data: of JSON's types; ``snapshot`` is null where there is none"""
@@ -70,11 +80,11 @@ def instant(moment: datetime) -> str:
 
 def json_response(value: Any, status: int = 200) -> Response:
     """:param value: of JSON's types"""
-    return _response(_text(value), status)
+    return _response(_text(value) + "\n", status)
 
 
 def _response(text: str, status: int = 200) -> Response:
-    return Response(text + "\n", status, mimetype="application/json")
+    return Response(text, status, mimetype="application/json")
 
 
 def _text(value: Any) -> str:

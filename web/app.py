@@ -7,12 +7,13 @@ from typing import Any
 from flask import Flask, Response
 
 from salesviews.lake import Lake
-from web import errors
+from web import compression, errors
 from web.answers import Answers
 from web.past import PastSnapshots
 from web.pipeline import PipelineWatch
 from web.questions import Questions
-from web.routes import lineage, operations, page, quality, sales, snapshots
+from web.routes import across, lineage, operations, page, quality, sales, snapshots, views
+from web.rows import Rows
 from web.snapshot import SnapshotStore
 
 _HEADERS = {
@@ -46,13 +47,17 @@ def create_app(
     app = Flask(__name__)
     answers = Answers(pipeline, clock)
     questions = Questions(store, past)
-    app.register_blueprint(sales.routes(questions, answers, clock))
+    rows = Rows(questions, answers)
+    app.register_blueprint(sales.routes(rows, clock))
+    app.register_blueprint(views.routes(questions, answers, rows))
+    app.register_blueprint(across.routes(rows))
     app.register_blueprint(quality.routes(questions, answers))
     app.register_blueprint(snapshots.routes(store, past.history, answers))
     app.register_blueprint(lineage.routes(source, questions, answers))
     app.register_blueprint(operations.routes(store, pipeline, answers, clock, last_audit))
     app.register_blueprint(page.routes())
     errors.register(app)
+    compression.register(app)
 
     @app.after_request
     def add_headers(response: Response) -> Response:

@@ -11,6 +11,8 @@ from werkzeug.exceptions import HTTPException
 from salesviews import history
 from salesviews.errors import ExpiredError, LakeError, LineageError, ParameterError, UnknownSnapshotError
 from web.answers import json_response
+from web.formats import UnofferedFormatError
+from web.grouping import NoViewError
 from web.past import BusyError, NotInSnapshotError
 from web.snapshot import NoSnapshotError
 
@@ -41,6 +43,14 @@ def register(app: Flask) -> None:
     @app.errorhandler(ParameterError)
     def bad_parameter(error: ParameterError) -> Response:
         return response(400, "bad_parameter", str(error), error.parameter)
+
+    @app.errorhandler(UnofferedFormatError)
+    def unoffered_format(error: UnofferedFormatError) -> Response:
+        return response(406, "not_acceptable", str(error))
+
+    @app.errorhandler(NoViewError)
+    def no_view(error: NoViewError) -> Response:
+        return response(422, "no_view", str(error))
 
     @app.errorhandler(NoSnapshotError)
     def no_snapshot(error: NoSnapshotError) -> Response:

@@ -3,7 +3,8 @@
 What a route does not declare is refused: a misspelt filter that is ignored would give a number that looks filtered.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,18 +15,35 @@ from salesviews.errors import ParameterError
 
 
 @dataclass(frozen=True)
+class Kind:
+    """How the text of a value is read.
+
+    :param read: text to value; raises ValueError with what was expected
+    :param schema: JSON Schema of the values that are taken
+    """
+
+    read: Callable[[str], Any]
+    schema: Mapping[str, Any]
+
+    def __call__(self, text: str) -> Any:
+        return self.read(text)
+
+
+@dataclass(frozen=True)
 class Parameter:
     """One query parameter.
 
-    :param read: text to value; raises ValueError with what was expected
+    :param read: how its text is read
     :param default: the value where it is not given; () where it is repeatable
+    :param example: a text that can be given
     """
 
     name: str
-    read: Callable[[str], Any]
+    read: Kind
     doc: str
     default: Any = None
     is_repeatable: bool = False
+    example: str | None = None
 
 
 def read(declared: Sequence[Parameter], given: MultiDict[str, str]) -> dict[str, Any]:
@@ -57,11 +75,15 @@ def _value(parameter: Parameter, texts: list[str]) -> Any:
     return values[0] if values else parameter.default
 
 
-def text(text: str) -> str:
+def _text(text: str) -> str:
     return text
 
 
-def whole_number(least: int, most: int) -> Callable[[str], int]:
+text = Kind(_text, {"type": "string"})
+"""Takes any text."""
+
+
+def whole_number(least: int, most: int) -> Kind:
     """Reads a whole number from ``least`` to ``most``."""
 
     def read_number(text: str) -> int:
@@ -71,7 +93,41 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
             raise ValueError(f"a whole number from {least} to {most}")
         return int(text)
 
-    return read_number
+    return Kind(read_number, {"type": "integer", "minimum": least, "maximum": most})
+
+
+def one_of(names: Sequence[str]) -> Kind:
+    """Takes one of some words."""
+
+    def read_word(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"one of {', '.join(names)}")
+        return text
+
+    return Kind(read_word, {"type": "string", "enum": list(names)})
+
+
+def some_of(names: Sequence[str], prefix: str = "") -> Kind:
+    """Reads some of some words, with commas between them, as a tuple; empty text is none of them.
+
+    :param prefix: a character that may stand before each
+    """
+    known = ", ".join(names) if names else "nothing, as there is nothing to choose from"
+    may = f", each with {prefix} before it or not" if prefix and names else ""
+
+    def read_words(text: str) -> tuple[str, ...]:
+        words = tuple(text.split(",")) if text else ()
+        for word in words:
+            if word.removeprefix(prefix) not in names:
+                raise ValueError(f"some of {known}, with commas between{may}")
+        if len({word.removeprefix(prefix) for word in words}) < len(words):
+            raise ValueError("each name once")
+        return words
+
+    word = f"{re.escape(prefix)}?" if prefix else ""
+    choice = f"{word}({'|'.join(map(re.escape, names))})"
+    pattern = f"^({choice}(,{choice})*)?$" if names else "^$"
+    return Kind(read_words, {"type": "string", "pattern": pattern})
 
 
 _YEARS = range(2, 9999)
@@ -89,8 +145,7 @@ class Moment:
     end: datetime
 
 
-def date(text: str) -> Moment:
-    """Reads a date of UTC, ``2025-12-22``."""
+def _date(text: str) -> Moment:
     try:
         start = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
         day = Moment(start, start + timedelta(days=1))
@@ -102,11 +157,14 @@ def date(text: str) -> Moment:
     return day
 
 
-def moment(text: str) -> Moment:
-    """Reads a date, or an instant of ISO 8601: UTC, unless it has an offset."""
+date = Kind(_date, {"type": "string", "format": "date"})
+"""Reads a date of UTC, ``2025-12-22``, as a ``Moment``."""
+
+
+def _moment(text: str) -> Moment:
     try:
         if "T" not in text:
-            return date(text)
+            return _date(text)
         instant = datetime.fromisoformat(text)
         instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     except (ValueError, OverflowError):
@@ -116,3 +174,7 @@ def moment(text: str) -> Moment:
             "a date, such as 2025-12-22, or an instant, such as 2025-12-22T10:00:00Z (in an address, + is written %2B)"
         )
     return Moment(instant, instant)
+
+
+moment = Kind(_moment, {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]})
+"""Reads a date, or an instant of ISO 8601 (UTC, unless it has an offset), as a ``Moment``."""

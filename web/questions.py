@@ -11,12 +11,14 @@ from werkzeug.datastructures import MultiDict
 from salesviews import history
 from salesviews.manifest import Manifest
 from web import parameters
-from web.parameters import Parameter
+from web.parameters import Kind, Parameter
 from web.past import PastSnapshots
 from web.snapshot import Snapshot, SnapshotStore
 
 AS_OF = Parameter(
-    history.PARAMETER, history.parse, "an earlier snapshot: its id, or a time; default: the one that is served"
+    history.PARAMETER,
+    Kind(history.parse, {"type": "string"}),
+    "an earlier snapshot: its id, or a time; default: the one that is served",
 )
 
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -38,6 +39,9 @@ a lake that was deleted and created again starts at version 0."""
 
 RETRY_S = (0.5, 10.0)
 """After a failed load: the first wait, which doubles, and the longest."""
+
+
+Tables = Mapping[str, Callable[[], pa.Table]]
 
 
 class NoSnapshotError(SalesviewsError):
@@ -79,8 +83,8 @@ class Snapshot:
             raise NoSnapshotError(
                 "No snapshot of the figures is there yet: the processors write the first when they start."
             )
-        ((digest,),) = rows
-        self.manifest = manifests[digest]
+        ((self.digest,),) = rows
+        self.manifest = manifests[self.digest]
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows of a query. Values from outside are ``parameters``, never part of ``sql``."""
@@ -92,17 +96,32 @@ class Snapshot:
         counts = dict(self.query("SELECT table_name, estimated_size FROM duckdb_tables()"))
         return {table.name: counts[short_name(table)] for table in OVERWRITTEN}
 
-    def json_rows(self, sql: str, order: str, parameters: Sequence[Any] = ()) -> str:
-        """The rows of a query as a JSON array of objects, written by DuckDB.
+    def texts(self, sql: str, parameters: Sequence[Any] = (), tables: Tables = MappingProxyType({})) -> Sequence[str]:
+        """The values of a query that has the one column ``text``.
 
-        An amount is a number with its two decimals, exact beyond 2^53, which no way through a float is.
-
-        :param order: of the rows, by names of the query's columns
+        :param tables: what it reads beside the snapshot, by name
         """
-        sql = f"SELECT to_json(line)::VARCHAR AS text FROM ({sql}) AS line ORDER BY {order}"
-        # As a column: half the time of making a tuple of each of 50,000 rows.
-        texts = self._cursor.execute(sql, list(parameters)).fetchnumpy()["text"]
-        return f"[{','.join(texts)}]"
+        with self._held(tables):
+            # As a column: half the time of making a tuple of each of 50,000 rows.
+            return list(self._cursor.execute(sql, list(parameters)).fetchnumpy()["text"])
+
+    def table(self, sql: str, parameters: Sequence[Any] = (), tables: Tables = MappingProxyType({})) -> pa.Table:
+        """The rows of a query in Arrow's form.
+
+        :param tables: what it reads beside the snapshot, by name
+        """
+        with self._held(tables):
+            return self._cursor.sql(sql, params=list(parameters)).to_arrow_table()
+
+    @contextmanager
+    def _held(self, tables: Tables) -> Iterator[None]:
+        for name, make in tables.items():
+            self._cursor.register(name, make())
+        try:
+            yield
+        finally:
+            for name in tables:
+                self._cursor.unregister(name)
 
 
 class SnapshotStore:

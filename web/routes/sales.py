@@ -4,41 +4,73 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask import Blueprint, Response
+import pyarrow as pa
+from flask import Blueprint
 
-from salesviews import views
+from salesviews import money, views
 from salesviews.errors import ParameterError
 from web import parameters
-from web.answers import Answers
+from web.endpoints import Column, Endpoint
 from web.parameters import Moment, Parameter
-from web.questions import Questions
+from web.rows import Query, Rows
 from web.snapshot import Snapshot, instant_of
 
 _HOUR = views.HOUR.duration
 _DEFAULT_HOURS = timedelta(hours=24)
 LONGEST_RANGE = timedelta(days=366)
 
-AGGREGATED_SALES = (
-    Parameter("year", parameters.whole_number(1, 9999), "year of the sale"),
-    Parameter("month", parameters.whole_number(1, 12), "month of the sale"),
-    Parameter("pays", parameters.text, "country, exactly; repeatable", is_repeatable=True),
-    Parameter("produit", parameters.text, "product name, exactly; repeatable", is_repeatable=True),
-    Parameter("categorie", parameters.text, "product line, exactly; repeatable", is_repeatable=True),
+_PRODUCT = (Column("produit_nom", pa.string(), "product"), Column("categorie", pa.string(), "product line"))
+
+TOP_PRODUCTS = Endpoint(
+    "/api/top_products",
+    "the products with the largest revenue, over all time",
+    parameters=(Parameter("limit", parameters.whole_number(1, 1000), "how many", default=10),),
+    columns=(
+        *_PRODUCT,
+        Column("ventes_count", pa.int64(), "sales"),
+        Column("revenue_total", money.SUM_ARROW, "sum of montant"),
+        Column("quantite_moyenne", pa.float64(), "mean quantite of a sale"),
+    ),
 )
-TOP_PRODUCTS = (Parameter("limit", parameters.whole_number(1, 1000), "how many", default=10),)
-HOURLY_SALES = (
-    Parameter("date", parameters.date, "the 24 hours of a date (UTC); not with from and to"),
-    Parameter("from", parameters.moment, "the first hour: hours that start at or after it"),
-    Parameter("to", parameters.moment, "the end: hours that start before it; of a date, the end of that day"),
+AGGREGATED_SALES = Endpoint(
+    "/api/aggregated_sales",
+    "which products sell where: by product, country and month, by revenue",
+    parameters=(
+        Parameter("year", parameters.whole_number(1, 9999), "year of the sale"),
+        Parameter("month", parameters.whole_number(1, 12), "month of the sale"),
+        Parameter("pays", parameters.text, "country, exactly; repeatable", is_repeatable=True),
+        Parameter("produit", parameters.text, "product name, exactly; repeatable", is_repeatable=True),
+        Parameter("categorie", parameters.text, "product line, exactly; repeatable", is_repeatable=True),
+    ),
+    columns=(
+        *_PRODUCT,
+        Column("pays", pa.string(), "country"),
+        Column("annee", pa.int32(), "year of the sales (UTC)"),
+        Column("mois", pa.int32(), "month of the sales (UTC), from 1 to 12"),
+        Column("nombre_ventes", pa.int64(), "sales"),
+        Column("chiffre_affaires", money.SUM_ARROW, "sum of montant"),
+        Column("panier_moyen", money.DECIMAL_ARROW, "mean montant of a sale, rounded to the cent"),
+        Column("clients_uniques", pa.int64(), "distinct clients"),
+    ),
+)
+HOURLY_SALES = Endpoint(
+    "/api/hourly_sales",
+    "when: sales and revenue of each hour, with zeros where there are none",
+    parameters=(
+        Parameter("date", parameters.date, "the 24 hours of a date (UTC); not with from and to"),
+        Parameter("from", parameters.moment, "the first hour: hours that start at or after it"),
+        Parameter("to", parameters.moment, "the end: hours that start before it; of a date, the end of that day"),
+    ),
+    columns=(
+        Column("heure", pa.string(), "start of the hour (UTC): 2025-12-22 10:00"),
+        Column("ventes_count", pa.int64(), "sales"),
+        Column("revenue_total", money.SUM_ARROW, "sum of montant"),
+    ),
+    doc=f"Default: the 24 hours that end with the latest sale. At most {LONGEST_RANGE.days} days.",
 )
 
-_COLUMNS = {"year": "annee", "month": "mois", "pays": "pays", "produit": "produit_nom", "categorie": "categorie"}
+_FILTERS = {"year": "annee", "month": "mois", "pays": "pays", "produit": "produit_nom", "categorie": "categorie"}
 
-_TOP_PRODUCTS_ORDER = "revenue_total DESC, produit_nom, categorie"
-_TOP_PRODUCTS_SQL = (
-    "SELECT produit_nom, categorie, ventes_count, revenue_total, quantite_moyenne FROM top_produits "
-    f"ORDER BY {_TOP_PRODUCTS_ORDER} LIMIT $1"
-)
 _HOURLY_SALES_SQL = """
     SELECT strftime(hours.heure, '%Y-%m-%d %H:%M') AS heure,
            coalesce(sales.ventes_count, 0) AS ventes_count,
@@ -48,47 +80,34 @@ _HOURLY_SALES_SQL = """
 """
 
 
-def routes(questions: Questions, answers: Answers, clock: Callable[[], datetime]) -> Blueprint:
+def routes(rows: Rows, clock: Callable[[], datetime]) -> Blueprint:
     sales = Blueprint("sales", __name__)
 
-    @sales.get("/api/aggregated_sales")
-    def aggregated_sales() -> Response:
-        with questions.read(AGGREGATED_SALES) as (values, snapshot):
-            rows = _aggregated_sales(snapshot, values)
-        return answers.of_json(rows, snapshot.manifest, snapshot.as_of)
+    @rows.get(sales, AGGREGATED_SALES)
+    def aggregated_sales(values: dict[str, Any], _snapshot: Snapshot) -> Query:
+        given = {_FILTERS[name]: value for name, value in values.items() if value not in (None, ())}
+        conditions = [
+            f"{column} {'IN' if isinstance(value, tuple) else '='} ${place + 1}"
+            for place, (column, value) in enumerate(given.items())
+        ]
+        return Query(
+            "FROM ventes_aggreges" + (f" WHERE {' AND '.join(conditions)}" if conditions else ""),
+            order="chiffre_affaires DESC, produit_nom, categorie, pays, annee, mois",
+            parameters=list(given.values()),
+        )
 
-    @sales.get("/api/top_products")
-    def top_products() -> Response:
-        with questions.read(TOP_PRODUCTS) as (values, snapshot):
-            rows = snapshot.json_rows(_TOP_PRODUCTS_SQL, _TOP_PRODUCTS_ORDER, [values["limit"]])
-        return answers.of_json(rows, snapshot.manifest, snapshot.as_of)
+    @rows.get(sales, TOP_PRODUCTS)
+    def top_products(values: dict[str, Any], _snapshot: Snapshot) -> Query:
+        order = "revenue_total DESC, produit_nom, categorie"
+        return Query(f"FROM top_produits ORDER BY {order} LIMIT $1", order, [values["limit"]])
 
-    @sales.get("/api/hourly_sales")
-    def hourly_sales() -> Response:
-        with questions.read(HOURLY_SALES) as (values, snapshot):
-            now = clock() if snapshot.as_of is None else snapshot.manifest.created_at
-            first, end = _hours(values["date"], values["from"], values["to"], _latest_hour(snapshot) or _hour(now))
-            rows = snapshot.json_rows(_HOURLY_SALES_SQL, "heure", [first, end - _HOUR])
-        return answers.of_json(rows, snapshot.manifest, snapshot.as_of)
+    @rows.get(sales, HOURLY_SALES)
+    def hourly_sales(values: dict[str, Any], snapshot: Snapshot) -> Query:
+        now = clock() if snapshot.as_of is None else snapshot.manifest.created_at
+        first, end = _hours(values["date"], values["from"], values["to"], _latest_hour(snapshot) or _hour(now))
+        return Query(_HOURLY_SALES_SQL, "heure", [first, end - _HOUR])
 
     return sales
-
-
-def _aggregated_sales(snapshot: Snapshot, values: dict[str, Any]) -> str:
-    conditions, given = [], []
-    for name, column in _COLUMNS.items():
-        if values[name] not in (None, ()):
-            given.append(values[name])
-            number = len(given)
-            conditions.append(f"{column} IN ${number}" if isinstance(values[name], tuple) else f"{column} = ${number}")
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    return snapshot.json_rows(
-        "SELECT produit_nom, categorie, pays, annee, mois, "
-        "nombre_ventes, chiffre_affaires, panier_moyen, clients_uniques "
-        f"FROM ventes_aggreges {where}",
-        "chiffre_affaires DESC, produit_nom, categorie, pays, annee, mois",
-        given,
-    )
 
 
 def _latest_hour(snapshot: Snapshot) -> datetime | None:

@@ -1,0 +1,37 @@
+"""Compression of answers, as far as a client takes it.
+
+Only data is compressed: an answer that is no page holds no secret whose length could tell something. What is sent as it
+comes (a stream, a file) stays as it is.
+"""
+
+import pyarrow as pa
+from flask import Flask, Response, request
+
+from web import formats
+
+LEAST_BYTES = 1400
+"""What fits into one packet gains nothing."""
+
+_CODECS = {"zstd": pa.Codec("zstd", 3), "br": pa.Codec("brotli", 4), "gzip": pa.Codec("gzip", 5)}
+"""By their names in HTTP; of those that a client likes alike, the first, which is the fastest."""
+
+_COMPRESSED = frozenset(each.mimetype for each in formats.FORMATS if not each.is_compact)
+
+
+def register(app: Flask) -> None:
+    """Compress the answers of an application."""
+
+    @app.after_request
+    def compress(response: Response) -> Response:
+        if response.mimetype not in _COMPRESSED or response.is_streamed or response.direct_passthrough:
+            return response
+        response.vary.add("Accept-Encoding")
+        if response.content_length is None or response.content_length < LEAST_BYTES:
+            return response
+        # Without the header werkzeug gives no preference, and the answer goes out as it is.
+        name = request.accept_encodings.best_match(_CODECS)
+        if name is None or request.accept_encodings[name] < request.accept_encodings["identity"]:
+            return response
+        response.set_data(_CODECS[name].compress(response.get_data(), asbytes=True))
+        response.headers["Content-Encoding"] = name
+        return response

@@ -1,0 +1,78 @@
+"""The addresses of the API, declared as values: what each takes, and what it gives.
+
+A route reads its parameters from the declaration, and the OpenAPI document (``/api/openapi.json``) describes it. So
+each endpoint is declared where its route is, and is known to the application once the route's blueprint is.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from flask import Blueprint, Flask, Response
+from flask.blueprints import BlueprintSetupState
+
+from web.parameters import Parameter
+
+_EXTENSION = "salesviews.endpoints"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of rows.
+
+    :param arrow: its type in Arrow and Parquet. In JSON and CSV an amount (a decimal with two places) is a number with
+        two decimals, a date ``2025-12-22``, an instant ``2025-12-22T10:00:00Z``
+    :param unit: of its numbers, where ``doc`` does not say it
+    :param is_nullable: it may have no value
+    """
+
+    name: str
+    arrow: pa.DataType
+    doc: str
+    unit: str | None = None
+    is_nullable: bool = False
+
+    @property
+    def field(self) -> pa.Field:
+        noted = {"doc": self.doc} | ({"unit": self.unit} if self.unit else {})
+        return pa.field(self.name, self.arrow, self.is_nullable, noted)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An address, answered to GET.
+
+    :param summary: what it answers, in a line
+    :param columns: of its rows, all that a request may ask for, in order; () where it gives no rows
+    :param schema: JSON Schema of ``data``, where it gives no rows
+    :param doc: what one must know beyond the parameters
+    :param has_snapshot: ``as_of`` is taken, and the answer is of the snapshot that it names
+    """
+
+    path: str
+    summary: str
+    parameters: tuple[Parameter, ...] = ()
+    columns: tuple[Column, ...] = ()
+    schema: Mapping[str, Any] | None = None
+    doc: str = ""
+    has_snapshot: bool = True
+
+
+def get(blueprint: Blueprint, endpoint: Endpoint) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
+    """Decorates the function that answers an endpoint, and makes the endpoint known."""
+
+    def declare(state: BlueprintSetupState) -> None:
+        state.app.extensions.setdefault(_EXTENSION, {})[endpoint.path] = endpoint
+
+    def decorate(answer: Callable[..., Response]) -> Callable[..., Response]:
+        blueprint.record(declare)
+        blueprint.add_url_rule(endpoint.path, endpoint.path.strip("/").replace("/", "_"), answer)
+        return answer
+
+    return decorate
+
+
+def of(app: Flask) -> dict[str, Endpoint]:
+    """The endpoints of an application, by path."""
+    return dict(app.extensions.get(_EXTENSION, {}))

@@ -1,0 +1,120 @@
+"""Sales by any of their dimensions, without knowing the views: each question is answered by the smallest view that can.
+
+What no view has together cannot be asked together: the answer is an error that says so, never a number without one of
+the filters.
+"""
+
+from typing import Any
+
+import pyarrow as pa
+from flask import Blueprint
+
+from salesviews import views
+from salesviews.views import View
+from web import grouping, parameters, periods
+from web.endpoints import Column, Endpoint
+from web.grouping import FROM, LIMIT, OFFSET, PANIER_MOYEN, TO, Grouping, NoViewError
+from web.parameters import Parameter
+from web.rows import Page, Query, Rows
+from web.snapshot import Snapshot
+
+VIEWS = tuple(view for view in views.VIEWS if view.source is views.Source.SALES)
+KEYS = tuple(dict.fromkeys(key for view in VIEWS for key in view.key))
+MEASURES = tuple(measure for measure in VIEWS[0].measures if all(measure in view.measures for view in VIEWS))
+_KEY_NAMES = tuple(key.name for key in KEYS)
+_COLUMNS = (
+    *map(grouping.key_column, KEYS),
+    *(each.column for each in periods.GRANULARITIES if each.column is not None),
+    *map(grouping.measure_column, MEASURES),
+    PANIER_MOYEN.column,
+)
+
+SALES = Endpoint(
+    "/api/sales",
+    "sales, revenue and average basket by any dimensions and period that some view has together",
+    parameters=(
+        *map(grouping.key_parameter, KEYS),
+        FROM,
+        TO,
+        grouping.granularity_parameter(periods.GRANULARITIES, periods.ALL),
+        grouping.group_by_parameter(_KEY_NAMES, "none, that is totals"),
+        grouping.order_parameter(_COLUMNS),
+        LIMIT,
+        OFFSET,
+    ),
+    columns=_COLUMNS,
+    doc=(
+        "It is answered from the smallest view that has every column that is grouped or filtered by, and windows fine "
+        "enough for the granularity, from and to; `view` in the answer names it. 422 `no_view` if there is none."
+    ),
+)
+DIMENSIONS = Endpoint(
+    "/api/keys",
+    "the values of each dimension of sales, as for the choices of a filter",
+    parameters=(
+        Parameter("dimension", parameters.one_of(_KEY_NAMES), "only of this one; repeatable", is_repeatable=True),
+    ),
+    columns=(
+        Column("dimension", pa.string(), "name of the key column"),
+        Column("valeur", pa.string(), "a value of it"),
+    ),
+)
+
+
+def routes(rows: Rows) -> Blueprint:
+    across = Blueprint("across", __name__)
+
+    @rows.get(across, SALES)
+    def sales(values: dict[str, Any], snapshot: Snapshot) -> Query:
+        asked = Grouping.of(values, KEYS, ())
+        view = smallest(asked, snapshot)
+        page = Page(values["limit"], values["offset"])
+        return asked.query(view, values["order"] or (), page, (PANIER_MOYEN,), {measure.name for measure in MEASURES})
+
+    @rows.get(across, DIMENSIONS)
+    def dimensions(values: dict[str, Any], snapshot: Snapshot) -> Query:
+        names = [name for name in _KEY_NAMES if name in (values["dimension"] or _KEY_NAMES)]
+        parts = [f"SELECT '{name}' AS dimension, {name} AS valeur FROM {_holder(name, snapshot)}" for name in names]
+        return Query(f"SELECT DISTINCT dimension, valeur FROM ({' UNION ALL '.join(parts)})", "dimension, valeur")
+
+    return across
+
+
+def smallest(asked: Grouping, snapshot: Snapshot) -> View:
+    """The view with the fewest rows of those that can answer.
+
+    :raises NoViewError: if none can
+    """
+    able = [
+        view
+        for view in VIEWS
+        if asked.needed <= set(view.key_names)
+        and asked.granularity in periods.allowed(view.window)
+        and asked.cut_by(view) is None
+    ]
+    if not able:
+        raise NoViewError(_why_not(asked))
+    counts = snapshot.row_counts()
+    return min(able, key=lambda view: counts[f"silver/{view.name}"])
+
+
+def _holder(name: str, snapshot: Snapshot) -> str:
+    """The smallest view with a key column."""
+    counts = snapshot.row_counts()
+    return min((view for view in VIEWS if name in view.key_names), key=lambda view: counts[f"silver/{view.name}"]).name
+
+
+def _why_not(asked: Grouping) -> str:
+    columns = ", ".join(name for name in _KEY_NAMES if name in asked.needed)
+    finest = min((view.window.duration for view in VIEWS if asked.needed <= set(view.key_names)), default=None)
+    offered = "; ".join(
+        f"{', '.join(view.key_names) or 'none'} by {periods.of_window(view.window).name}" for view in VIEWS
+    )
+    if finest is None:
+        what = f"No view has {columns} together"
+    else:
+        what = f"No view has {columns} by a period shorter than a day" if columns else "No view has minutes"
+    return (
+        f"{what}, so that these cannot be combined with granularity {asked.granularity.name} and these bounds. "
+        f"What can be combined: {offered}."
+    )
