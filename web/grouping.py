@@ -19,6 +19,7 @@ from salesviews import money, views
 from salesviews.errors import ParameterError, SalesviewsError
 from salesviews.views import Measure, View
 from web import parameters, periods
+from web.answers import instant
 from web.endpoints import Column
 from web.parameters import Moment, Parameter
 from web.periods import Granularity
@@ -120,7 +121,7 @@ def order_parameter(columns: Sequence[Column]) -> Parameter:
 class Grouping:
     """What is asked of a view.
 
-    :param group_by: key columns, in the view's order
+    :param group_by: key columns, in the order in which rows have them
     :param filters: values of key columns, any of which a row must have
     :param start: windows that start at or after it
     :param end: windows that start before it
@@ -167,6 +168,11 @@ class Grouping:
             if bound is not None and not periods.is_start_of_window(bound, view.window):
                 return name
         return None
+
+    def bound(self, name: str) -> str:
+        """``from`` or ``to`` as text."""
+        moment = self.start if name == FROM.name else self.end
+        return "" if moment is None else instant(moment)
 
     def omitted(self, view: View) -> dict[str, str]:
         """The measures that cannot be summed over this grouping, with the reason."""
@@ -219,7 +225,8 @@ class Grouping:
         self._check_bounds(view)
         omitted = self.omitted(view)
         measures = [each for each in view.measures if each.name not in omitted and (only is None or each.name in only)]
-        keys = [each for each in view.key if each.name in self.group_by]
+        by_name = {each.name: each for each in view.key}
+        keys = [by_name[name] for name in self.group_by]
         period = self.granularity.column
         columns = (
             *map(key_column, keys),
@@ -241,10 +248,9 @@ class Grouping:
     def _check_bounds(self, view: View) -> None:
         name = self.cut_by(view)
         if name is not None:
-            bound = self.start if name == FROM.name else self.end
             raise ParameterError(
                 name,
-                f"{name} ({bound:%Y-%m-%dT%H:%M:%S.%fZ}) cuts a window of {view.name} in two: give the start of a "
+                f"{name} ({self.bound(name)}) cuts a window of {view.name} in two: give the start of a "
                 f"{view.window.column} (UTC).",
             )
 

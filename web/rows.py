@@ -141,7 +141,7 @@ class Rows:
                 response = self._written(query, query.columns or endpoint.columns, wanted, snapshot, described)  # 4
         response.set_etag(tag, weak=True)
         response.headers["Cache-Control"] = "private, no-cache"
-        response.vary.add("Accept")
+        response.vary.update(["Accept", "Accept-Encoding"])
         _name_snapshot(response, snapshot, described)
         return response
 
@@ -188,13 +188,12 @@ def _page_sql(query: Query, columns: Sequence[Column]) -> Statement:
 
 def _json_sql(query: Query, columns: Sequence[Column]) -> Statement:
     """The same, each row as JSON text: an amount is a number with two decimals, exact beyond 2^53."""
-    # Only the rows of the page are written as JSON.
-    sql, given, tables = (
-        (query.sql, query.parameters, query.tables) if query.page is None else _page_sql(query, columns)
-    )
+    sql, given = query.sql, list(query.parameters)
+    if query.page is not None:
+        sql, given, _ = _page_sql(query, columns)  # within: only the rows of the page are written as JSON
     shown = ", ".join(formats.json_column_sql(column) for column in columns)
     sql = f"SELECT to_json(line)::VARCHAR AS text FROM (SELECT {shown} FROM ({sql})) AS line ORDER BY {query.order}"
-    return sql, given, tables
+    return sql, given, query.tables
 
 
 def _paged(query: Query, rows: Any, count: int) -> tuple[Any, dict[str, Any]]:

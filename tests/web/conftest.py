@@ -4,6 +4,7 @@ It is written as the views process writes Silver (overwritten partitions, then t
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import witnessed
 from deltalake import CommitProperties, write_deltalake
 from flask import Flask
 from flask.testing import FlaskClient
+from oracle import Oracle
 
 from salesviews import audit_result, lake, views
 from salesviews.history import History
@@ -197,3 +200,24 @@ def app(
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
     return app.test_client()
+
+
+@dataclass(frozen=True)
+class Witnessed:
+    """The application over a lake of dirty sales, and the witness of what it serves."""
+
+    client: FlaskClient
+    store: SnapshotStore
+    oracle: Oracle
+
+
+@pytest.fixture(scope="session")
+def witnessed_web(tmp_path_factory: pytest.TempPathFactory) -> Witnessed:
+    """Of the newest snapshot; shared: nothing is written to it."""
+    made = witnessed.make(tmp_path_factory.mktemp("witnessed") / "lake", seed=5, count=240)
+    clock = FakeClock(made.manifest().created_at + timedelta(seconds=2))
+    store = SnapshotStore(made.lake, clock)
+    store.refresh()
+    past = PastSnapshots(made.lake, History(made.lake, RETENTION, clock))
+    app = create_app(store, past, PipelineWatch(FakeKafka(), clock), clock, lambda: None, made.lake)
+    return Witnessed(app.test_client(), store, made.oracle())

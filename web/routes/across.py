@@ -106,15 +106,17 @@ def _holder(name: str, snapshot: Snapshot) -> str:
 
 def _why_not(asked: Grouping) -> str:
     columns = ", ".join(name for name in _KEY_NAMES if name in asked.needed)
-    finest = min((view.window.duration for view in VIEWS if asked.needed <= set(view.key_names)), default=None)
-    offered = "; ".join(
-        f"{', '.join(view.key_names) or 'none'} by {periods.of_window(view.window).name}" for view in VIEWS
-    )
-    if finest is None:
+    holders = [view for view in VIEWS if asked.needed <= set(view.key_names)]
+    cut = {name for view in holders if (name := asked.cut_by(view)) is not None}
+    if not holders:
         what = f"No view has {columns} together"
+    elif not any(asked.granularity in periods.allowed(view.window) for view in holders):
+        what = f"No view has {columns} by {asked.granularity.name}"
     else:
-        what = f"No view has {columns} by a period shorter than a day" if columns else "No view has minutes"
-    return (
-        f"{what}, so that these cannot be combined with granularity {asked.granularity.name} and these bounds. "
-        f"What can be combined: {offered}."
+        bounds = ", ".join(f"{name}={asked.bound(name)}" for name in (FROM.name, TO.name) if name in cut)
+        what = f"No view{f' with {columns}' if columns else ''} has windows that {bounds} does not cut in two"
+    offered = "; ".join(
+        f"{', '.join(view.key_names) or 'no dimension'} by {periods.of_window(view.window).name} or longer"
+        for view in VIEWS
     )
+    return f"{what}. What can be combined: {offered}."
