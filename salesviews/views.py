@@ -53,6 +53,7 @@ class Dimension:
     sql: str
     arrow: pa.DataType
     doc: str
+    example: str = field(default="", repr=False)
 
 
 class Unit(StrEnum):
@@ -217,15 +218,15 @@ class RollUp:
         )
 
 
-def _text(name: str, doc: str) -> Dimension:
-    return Dimension(name, f"coalesce({name}, '{event.INCONNU}')", pa.string(), doc)
+def _text(name: str, doc: str, example: str) -> Dimension:
+    return Dimension(name, f"coalesce({name}, '{event.INCONNU}')", pa.string(), doc, example)
 
 
-PRODUIT = _text("produit_nom", "product")
-CATEGORIE = _text("categorie", "product line")
-PAYS = _text("pays", "country")
-SEGMENT = _text("segment", "customer segment")
-MOTIF = Dimension("motif", "motif", pa.string(), "outcome of the message")
+PRODUIT = _text("produit_nom", "product", "Ordinateur portable")
+CATEGORIE = _text("categorie", "product line", "Electronique")
+PAYS = _text("pays", "country", "France")
+SEGMENT = _text("segment", "customer segment", "Entreprise")
+MOTIF = Dimension("motif", "motif", pa.string(), "outcome of the message", event.VALIDE)
 
 VENTES_COUNT = Measure("ventes_count", "count(*)", "sales")
 REVENUE_TOTAL = Measure("revenue_total", "sum(montant_cents)", "sum of montant", Unit.CENTS)

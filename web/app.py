@@ -12,7 +12,7 @@ from web.answers import Answers
 from web.past import PastSnapshots
 from web.pipeline import PipelineWatch
 from web.questions import Questions
-from web.routes import across, lineage, operations, page, quality, sales, snapshots, views
+from web.routes import across, documentation, lineage, operations, page, quality, sales, snapshots, views
 from web.rows import Rows
 from web.snapshot import SnapshotStore
 
@@ -56,6 +56,7 @@ def create_app(
     app.register_blueprint(lineage.routes(source, questions, answers))
     app.register_blueprint(operations.routes(store, pipeline, answers, clock, last_audit))
     app.register_blueprint(page.routes())
+    app.register_blueprint(documentation.routes())
     errors.register(app)
     compression.register(app)
 

@@ -5,7 +5,7 @@ each endpoint is declared where its route is, and is known to the application on
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +25,7 @@ class Column:
         two decimals, a date ``2025-12-22``, an instant ``2025-12-22T10:00:00Z``
     :param unit: of its numbers, where ``doc`` does not say it
     :param is_nullable: it may have no value
+    :param example: a value, as JSON has it
     """
 
     name: str
@@ -32,6 +33,7 @@ class Column:
     doc: str
     unit: str | None = None
     is_nullable: bool = False
+    example: Any = None
 
     @property
     def field(self) -> pa.Field:
@@ -45,18 +47,31 @@ class Endpoint:
 
     :param summary: what it answers, in a line
     :param columns: of its rows, all that a request may ask for, in order; () where it gives no rows
-    :param schema: JSON Schema of ``data``, where it gives no rows
+    :param has_all_columns: each row has all of them, whatever is asked
+    :param schema: JSON Schema (``web.schemas``) of ``data``, where it gives no rows
+    :param about: JSON Schemas of members that may be beside ``data`` and ``snapshot``
     :param doc: what one must know beyond the parameters
-    :param has_snapshot: ``as_of`` is taken, and the answer is of the snapshot that it names
+    :param has_as_of: ``as_of`` is taken, and the answer is of the snapshot that it names
+    :param failures: statuses that it may answer beside the usual ones, with what they mean
+    :param media: what it gives; of rows, the default
     """
 
     path: str
     summary: str
     parameters: tuple[Parameter, ...] = ()
     columns: tuple[Column, ...] = ()
+    has_all_columns: bool = True
     schema: Mapping[str, Any] | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
     doc: str = ""
-    has_snapshot: bool = True
+    has_as_of: bool = True
+    failures: Mapping[int, str] = field(default_factory=dict)
+    media: str = "application/json"
+
+    @property
+    def name(self) -> str:
+        """``api_views_hourly_sales``"""
+        return self.path.strip("/").replace("/", "_").replace(".", "_")
 
 
 def get(blueprint: Blueprint, endpoint: Endpoint) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
@@ -67,7 +82,7 @@ def get(blueprint: Blueprint, endpoint: Endpoint) -> Callable[[Callable[..., Res
 
     def decorate(answer: Callable[..., Response]) -> Callable[..., Response]:
         blueprint.record(declare)
-        blueprint.add_url_rule(endpoint.path, endpoint.path.strip("/").replace("/", "_"), answer)
+        blueprint.add_url_rule(endpoint.path, endpoint.name, answer)
         return answer
 
     return decorate

@@ -3,6 +3,7 @@
 A client never sees a traceback: an unexpected error is logged with it, and answered with 500.
 """
 
+import difflib
 import logging
 
 from flask import Flask, Response, request
@@ -10,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from salesviews import history
 from salesviews.errors import ExpiredError, LakeError, LineageError, ParameterError, UnknownSnapshotError
+from web import endpoints
 from web.answers import json_response
 from web.formats import UnofferedFormatError
 from web.grouping import NoViewError
@@ -86,7 +88,9 @@ def register(app: Flask) -> None:
         status = error.code or 500
         code = error.name.lower().replace(" ", "_")
         if status == 404:
-            answer = response(status, code, f"There is nothing at {request.path}.")
+            near = difflib.get_close_matches(request.path, endpoints.of(app), 3)
+            hint = f" Close to it: {', '.join(near)}." if near else ""
+            answer = response(status, code, f"There is nothing at {request.path}.{hint}")
         elif status == 405:
             answer = response(status, code, f"{request.path} does not take {request.method}.")
         else:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from salesviews import money, views
 from salesviews.errors import ParameterError, SalesviewsError
 from salesviews.views import Measure, View
-from web import parameters, periods
+from web import parameters, periods, schemas
 from web.answers import instant
 from web.endpoints import Column
 from web.parameters import Moment, Parameter
@@ -41,6 +41,13 @@ TO = Parameter(
     "the end: windows that start before it; of a date, the end of that day",
     example="2025-12-22",
 )
+ABOUT = {
+    "view": schemas.TEXT | {"description": "the view or roll-up that the figures are from"},
+    "omitted": schemas.by_name(schemas.TEXT, "measures that cannot be summed over this grouping, and why"),
+    "page": {"$ref": "#/components/schemas/Page"},
+}
+"""What an answer says beside its rows."""
+
 LIMIT = Parameter("limit", parameters.whole_number(1, LARGEST_PAGE), "how many rows", default=DEFAULT_PAGE)
 OFFSET = Parameter("offset", parameters.whole_number(0, _LARGEST_OFFSET), "how many rows to leave out first", default=0)
 
@@ -77,7 +84,7 @@ PANIER_MOYEN = Mean(
 
 
 def key_column(dimension: views.Dimension) -> Column:
-    return Column(dimension.name, dimension.arrow, dimension.doc)
+    return Column(dimension.name, dimension.arrow, dimension.doc, example=dimension.example)
 
 
 def measure_column(measure: Measure) -> Column:
@@ -85,7 +92,13 @@ def measure_column(measure: Measure) -> Column:
 
 
 def key_parameter(dimension: views.Dimension) -> Parameter:
-    return Parameter(dimension.name, parameters.text, f"{dimension.doc}, exactly; repeatable", is_repeatable=True)
+    return Parameter(
+        dimension.name,
+        parameters.text,
+        f"{dimension.doc}, exactly; repeatable",
+        is_repeatable=True,
+        example=dimension.example,
+    )
 
 
 def group_by_parameter(names: Sequence[str], default: str) -> Parameter:

@@ -17,7 +17,10 @@ from web.snapshot import Snapshot, SnapshotStore
 
 AS_OF = Parameter(
     history.PARAMETER,
-    Kind(history.parse, {"type": "string"}),
+    Kind(
+        history.parse,
+        {"anyOf": [{"type": "string", "pattern": "^[0-9]{1,18}$"}, {"type": "string", "format": "date-time"}]},
+    ),
     "an earlier snapshot: its id, or a time; default: the one that is served",
 )
 

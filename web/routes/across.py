@@ -43,6 +43,9 @@ SALES = Endpoint(
         OFFSET,
     ),
     columns=_COLUMNS,
+    has_all_columns=False,
+    about=grouping.ABOUT,
+    failures={422: "no view has together what is asked for: the answer names what can be combined"},
     doc=(
         "It is answered from the smallest view that has every column that is grouped or filtered by, and windows fine "
         "enough for the granularity, from and to; `view` in the answer names it. 422 `no_view` if there is none."

@@ -17,8 +17,9 @@ from salesviews.lineage import Lineage, Page
 from salesviews.manifest import Manifest
 from salesviews.queries import Bounds
 from salesviews.story import Story
-from web import errors, parameters
+from web import endpoints, errors, parameters, schemas
 from web.answers import Answers
+from web.endpoints import Endpoint
 from web.parameters import Parameter
 from web.questions import AS_OF, Questions
 
@@ -37,13 +38,94 @@ STORY = (
     Parameter("vente_id", parameters.text, "the story of a sale instead"),
     Parameter("position", parameters.text, "the story of one message instead; not with vente_id"),
 )
+_KEYS = tuple(
+    Parameter(name, parameters.text, "a key column of the view, exactly")
+    for name in dict.fromkeys(field.name for table in figures.tables().values() for field in table.key)
+)
+_VALUES = schemas.by_name(schemas.ANYTHING, "by column; what a JSON number cannot hold is text")
+_BYTES = schemas.nullable(schemas.record({"encoding": {"enum": ["utf-8", "base64"]}, "data": schemas.TEXT}))
+_MESSAGE = {
+    "outcome": schemas.TEXT | {"description": "`valide`, `doublon`, a reason of rejection, or `en_attente`"},
+    "position": schemas.POSITION,
+    "sequence": schemas.nullable(schemas.TEXT, "place in the total order"),
+    "fields": schemas.nullable(_VALUES, "null: Bronze lacks it, or it could not be parsed"),
+    "nouveau_client": schemas.WHOLE,
+    "counted_at": schemas.nullable(schemas.POSITION, "of a duplicate, the one that is counted"),
+    "raw": schemas.nullable(
+        schemas.record(
+            {
+                "kafka_timestamp": schemas.INSTANT,
+                "date_ingestion": schemas.INSTANT,
+                "key": _BYTES,
+                "headers": schemas.nullable(
+                    schemas.listed(schemas.record({"key": schemas.nullable(schemas.TEXT), "value": _BYTES}))
+                ),
+                "payload": _BYTES,
+            }
+        ),
+        "as Kafka had it; null: Bronze lacks it",
+    ),
+}
+_ADDRESS = {
+    "view": schemas.TEXT,
+    "key": _VALUES,
+    "window": schemas.nullable(schemas.record({"column": schemas.TEXT, "start": schemas.TEXT, "end": schemas.TEXT})),
+}
+_LISTED = {
+    "total": schemas.COUNT,
+    "pages": schemas.COUNT,
+    "next": schemas.nullable(schemas.TEXT),
+    "messages": schemas.listed(schemas.record(_MESSAGE, optional=("nouveau_client",))),
+}
+_OF_FIGURE = schemas.record(
+    {
+        **_ADDRESS,
+        "figure": _VALUES,
+        "sums": _VALUES,
+        "adds_up": schemas.TRUTH,
+        "raw_missing": schemas.COUNT,
+        "lost": schemas.nullable(schemas.COUNT),
+        "behind": schemas.record(_LISTED),
+        "left_out": schemas.record({"by_motif": schemas.by_name(schemas.COUNT), **_LISTED}),
+        "notes": schemas.listed(schemas.TEXT),
+    },
+    doc="the sales behind a figure",
+)
+_OF_SALE = schemas.record(
+    {
+        "holds": schemas.nullable(schemas.TRUTH),
+        "messages": schemas.listed(
+            schemas.record(
+                {
+                    **_MESSAGE,
+                    "agrees": schemas.nullable(schemas.TRUTH),
+                    "figures": schemas.listed(schemas.record({**_ADDRESS, "figure": _VALUES})),
+                },
+                optional=("nouveau_client",),
+            )
+        ),
+        "notes": schemas.listed(schemas.TEXT),
+    },
+    doc="what became of one sale",
+)
+LINEAGE = Endpoint(
+    "/api/lineage",
+    "where a figure comes from: its sales and their raw messages; or what became of one sale",
+    parameters=(*FIGURE, *_KEYS, *STORY),
+    schema={"anyOf": [_OF_FIGURE, _OF_SALE]},
+    doc=(
+        "Three questions: `view` with its key columns and `window`; or `vente_id`; or `position`. What does not belong "
+        "to the question is refused."
+    ),
+    failures={503: "it takes more than one answer may, or too many are being told: ask again"},
+)
 
 
 def routes(source: Lake, questions: Questions, answers: Answers, bounds: Bounds = BOUNDS) -> Blueprint:
     blueprint = Blueprint("lineage", __name__)
     free = threading.BoundedSemaphore(AT_ONCE)
 
-    @blueprint.get("/api/lineage")
+    @endpoints.get(blueprint, LINEAGE)
     def tell() -> Response:
         question = _question(source, bounds, _without_as_of(request.args))
         manifest, as_of = questions.manifest()

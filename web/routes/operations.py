@@ -11,12 +11,100 @@ from flask import Blueprint, Response, request
 
 import salesviews
 from salesviews.manifest import Manifest
-from web import errors, parameters
+from web import endpoints, errors, parameters, schemas
 from web.answers import Answers, instant
+from web.endpoints import Endpoint
 from web.pipeline import Observation, PipelineWatch
 from web.snapshot import NoSnapshotError, SnapshotStore
 
 _PACKAGES = ("confluent-kafka", "deltalake", "duckdb", "flask", "pyarrow", "quixstreams", "waitress")
+
+
+_GROUP = schemas.record(
+    {
+        "id": schemas.TEXT,
+        "state": schemas.TEXT,
+        "members": schemas.listed(
+            schemas.record(
+                {"client_id": schemas.TEXT, "host": schemas.TEXT, "partitions": schemas.listed(schemas.TEXT)}
+            )
+        ),
+        "lag": schemas.nullable(schemas.COUNT, "null where Kafka could not say for the moment"),
+    }
+)
+_LAG = schemas.record(
+    {
+        "waiting_ms": schemas.nullable(schemas.COUNT, "for how long there have been messages beyond the figures"),
+        "messages": schemas.nullable(schemas.COUNT, "that Kafka has and the figures do not"),
+        "partitions": schemas.nullable(
+            schemas.listed(
+                schemas.record(
+                    {
+                        "topic": schemas.TEXT,
+                        "topic_id": schemas.TEXT,
+                        "partition": schemas.COUNT,
+                        "position": schemas.COUNT,
+                        "end": schemas.COUNT,
+                        "messages": schemas.COUNT,
+                    }
+                )
+            )
+        ),
+    },
+    doc="null while Kafka does not answer",
+)
+_SERVED = schemas.record(
+    {
+        "generation": schemas.nullable(schemas.COUNT),
+        "sequence": schemas.nullable(schemas.WHOLE),
+        "tables": schemas.by_name(
+            schemas.record({"version": schemas.COUNT, "rows": schemas.nullable(schemas.COUNT)}), "by name"
+        ),
+        "failure": schemas.nullable(
+            schemas.record(
+                {
+                    "message": schemas.TEXT,
+                    "since": schemas.INSTANT,
+                    "attempts": schemas.COUNT,
+                    "retry_after_s": schemas.NUMBER,
+                }
+            ),
+            "why the newest snapshot is not served; null: it is",
+        ),
+    }
+)
+
+HEALTH = Endpoint("/healthz", "whether the server serves", schema={"const": "serving"}, has_as_of=False)
+READINESS = Endpoint(
+    "/readyz",
+    "whether there is something to serve",
+    schema={"const": "ready"},
+    has_as_of=False,
+    failures={503: "topics are missing, or a first snapshot: the answer says which"},
+)
+STATUS = Endpoint(
+    "/api/status",
+    "how far the figures are behind, the processors, the snapshot, the last audit",
+    schema=schemas.record(
+        {
+            "started_at": schemas.INSTANT,
+            "lag": _LAG,
+            "processors": schemas.nullable(schemas.by_name(_GROUP, "the consumer groups"), "null: no answer of Kafka"),
+            "kafka": schemas.record(
+                {
+                    "answers": schemas.TRUTH,
+                    "trouble": schemas.nullable(schemas.TEXT),
+                    "observed_at": schemas.nullable(schemas.INSTANT),
+                    "missing_topics": schemas.nullable(schemas.listed(schemas.TEXT)),
+                }
+            ),
+            "snapshot": _SERVED,
+            "audit": schemas.nullable({"type": "object"}, "as `salesviews audit --json` gives it; null: none was made"),
+            "versions": schemas.by_name(schemas.TEXT, "of the program and its packages"),
+        }
+    ),
+    has_as_of=False,
+)
 
 
 def routes(
@@ -34,18 +122,18 @@ def routes(
         **{package: metadata.version(package) for package in _PACKAGES},
     }
 
-    @operations.get("/healthz")
+    @endpoints.get(operations, HEALTH)
     def healthz() -> Response:
         return answers.of_value("serving", None)
 
-    @operations.get("/readyz")
+    @endpoints.get(operations, READINESS)
     def readyz() -> Response:
         if not pipeline.were_topics_seen:
             return errors.unready("no_topics", _missing_topics(pipeline.latest, pipeline.trouble))
         with store.read() as snapshot:
             return answers.of_value("ready", snapshot.manifest)
 
-    @operations.get("/api/status")
+    @endpoints.get(operations, STATUS)
     def status() -> Response:
         parameters.read((), request.args)
         manifest, rows = _served(store)

@@ -6,7 +6,9 @@ from typing import Any
 from flask import Blueprint, Response
 
 from salesviews import event, views
+from web import endpoints, schemas
 from web.answers import Answers
+from web.endpoints import Endpoint
 from web.questions import Questions
 from web.snapshot import Snapshot
 
@@ -14,10 +16,33 @@ _SUMS = ", ".join(f"sum({name})::BIGINT AS {name}" for name in views.QUALITE.mea
 _QUALITY_SQL = f"SELECT motif, {_SUMS} FROM qualite GROUP BY motif"
 
 
+_PERCENTAGE = schemas.nullable(schemas.NUMBER, "with two decimals; null of no messages")
+
+QUALITY = Endpoint(
+    "/api/quality",
+    "what became of the messages: how many were received, and how many counted",
+    schema=schemas.record(
+        {
+            "received": schemas.COUNT | {"description": "valid + duplicates + rejected_total"},
+            "valid": schemas.COUNT,
+            "duplicates": schemas.COUNT,
+            "rejected": schemas.by_name(schemas.COUNT, "by reason"),
+            "rejected_total": schemas.COUNT,
+            "lost": schemas.COUNT | {"description": "positions that Kafka deleted before they were read"},
+            "clean_pct": _PERCENTAGE,
+            "rounded": schemas.COUNT | {"description": "amounts with more than two decimals, rounded to the cent"},
+            "nulls": schemas.by_name(
+                schemas.record({"count": schemas.COUNT, "complete_pct": _PERCENTAGE}), "by field of a sale"
+            ),
+        }
+    ),
+)
+
+
 def routes(questions: Questions, answers: Answers) -> Blueprint:
     quality = Blueprint("quality", __name__)
 
-    @quality.get("/api/quality")
+    @endpoints.get(quality, QUALITY)
     def report() -> Response:
         with questions.read(()) as (_, snapshot):
             data = _report(snapshot)

@@ -10,7 +10,7 @@ from flask import Blueprint, Response
 
 from salesviews import figures, lake, views
 from salesviews.views import RollUp, View
-from web import endpoints, errors, grouping, parameters, periods
+from web import endpoints, grouping, parameters, periods, schemas
 from web.answers import Answers
 from web.endpoints import Column, Endpoint
 from web.grouping import FROM, LIMIT, OFFSET, TO, Grouping
@@ -19,10 +19,38 @@ from web.questions import Questions
 from web.rows import Page, Query, Rows
 from web.snapshot import Snapshot
 
+_COLUMN = schemas.record(
+    {
+        "name": schemas.TEXT,
+        "type": schemas.TEXT | {"description": "in Arrow's words", "examples": ["decimal128(38, 2)"]},
+        "unit": schemas.nullable(schemas.TEXT),
+        "doc": schemas.TEXT,
+    }
+)
 CATALOGUE = Endpoint(
     "/api/views",
     "the views and roll-ups: what each holds, and what may be asked of it",
-    schema={"type": "array", "items": {"type": "object"}},
+    schema=schemas.listed(
+        schemas.record(
+            {
+                "name": schemas.TEXT,
+                "path": schemas.TEXT | {"description": "where its rows are"},
+                "kind": {"enum": ["view", "roll-up"]},
+                "doc": schemas.TEXT,
+                "source": schemas.TEXT | {"description": "what it counts; of a roll-up, its view"},
+                "key": schemas.listed(_COLUMN),
+                "window": schemas.nullable(
+                    schemas.record({"column": schemas.TEXT, "granularity": schemas.TEXT, "duration_s": schemas.WHOLE}),
+                    "null: its figures are not by window",
+                ),
+                "measures": schemas.listed(_COLUMN),
+                "columns": schemas.listed(schemas.TEXT) | {"description": "of its rows, in order"},
+                "granularities": schemas.listed(schemas.TEXT) | {"description": "the periods it can be summed by"},
+                "parameters": schemas.listed(schemas.TEXT),
+                "rows": schemas.COUNT | {"description": "of its table in this snapshot"},
+            }
+        )
+    ),
 )
 
 Declared = View | RollUp
@@ -53,6 +81,8 @@ def of_view(view: View) -> Endpoint:
             OFFSET,
         ),
         columns=columns,
+        has_all_columns=False,
+        about=grouping.ABOUT,
         doc=(
             "Columns: those of group_by, the start of the period, the measures. A measure that cannot be summed over "
             "the grouping that is asked for is left out, and `omitted` says why."
@@ -68,6 +98,7 @@ def of_roll_up(roll_up: RollUp) -> Endpoint:
         roll_up.doc,
         parameters=(*_roll_up_filters(roll_up), grouping.order_parameter(columns), LIMIT, OFFSET),
         columns=columns,
+        about=grouping.ABOUT,
         doc=f"Its figures do not add: for other groupings, ask {CATALOGUE.path}/{roll_up.view.name}.",
     )
 
@@ -111,11 +142,6 @@ def routes(questions: Questions, answers: Answers, rows: Rows) -> Blueprint:
         rows.get(blueprint, of_view(view))(_view_route(view))
     for roll_up in views.ROLL_UPS:
         rows.get(blueprint, of_roll_up(roll_up))(_roll_up_route(roll_up))
-
-    @blueprint.get(f"{CATALOGUE.path}/<path:name>")
-    def unknown(name: str) -> Response:
-        known = ", ".join(each.name for each in ALL)
-        return errors.response(404, "no_such_view", f"There is no view {name!r}: there are {known}.")
 
     return blueprint
 
@@ -168,7 +194,7 @@ def _described(declared: Declared, row_count: int) -> dict[str, Any]:
         else {
             "column": table.window.column,
             "granularity": periods.of_window(table.window).name,
-            "duration_s": table.window.duration.total_seconds(),
+            "duration_s": int(table.window.duration.total_seconds()),
         },
         "measures": [_column(by_name[name]) for name in table.columns],
         "columns": [name for name in declared.schema.names if name in by_name],

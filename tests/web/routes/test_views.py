@@ -60,7 +60,7 @@ def test_each_entry_leads_to_its_rows(witnessed_web: Any, name: str) -> None:
 
 
 def test_a_view_that_is_not_there(witnessed_web: Any) -> None:
-    """Law: 404 names those that are."""
+    """Law: 404 names those that are close to it."""
     response = witnessed_web.client.get("/api/views/ventes_par_client")
-    assert (response.status_code, response.json["error"]["code"]) == (404, "no_such_view")
-    assert all(name in response.json["error"]["message"] for name in NAMES)
+    assert response.status_code == 404
+    assert "/api/views/ventes_par_segment" in response.json["error"]["message"]

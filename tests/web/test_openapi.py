@@ -1,0 +1,86 @@
+import re
+from typing import Any
+
+import jsonschema
+import pytest
+import schemathesis
+from flask import Flask
+from flask.testing import FlaskClient
+
+from web import endpoints
+
+PAGES = {"/"}
+"""Addresses for people, that are no part of the API."""
+
+
+def document(client: FlaskClient) -> dict[str, Any]:
+    response = client.get("/api/openapi.json")
+    assert response.status_code == 200
+    return dict(response.get_json(force=True))
+
+
+def test_every_route_is_in_the_document(app: Flask, client: FlaskClient) -> None:
+    """Law: an address that the application answers is described, and what is described is answered."""
+    rules = {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint != "static"}
+    assert rules - PAGES == set(document(client)["paths"])
+
+
+def test_the_document_is_openapi(client: FlaskClient) -> None:
+    """Law: it is valid OpenAPI 3.1, and each schema in it is valid JSON Schema."""
+    schemathesis.openapi.from_dict(document(client)).validate()
+
+    def check(value: Any) -> None:
+        if isinstance(value, dict):
+            if isinstance(value.get("schema"), dict):
+                jsonschema.Draft202012Validator.check_schema(value["schema"])
+            for each in value.values():
+                check(each)
+        elif isinstance(value, list):
+            for each in value:
+                check(each)
+
+    check(document(client))
+
+
+def test_every_parameter_is_described_as_it_is_read(app: Flask, client: FlaskClient) -> None:
+    """Law: each declared parameter is there with a description, its example can be read, and it is read from there."""
+    described = document(client)["paths"]
+    for path, endpoint in endpoints.of(app).items():
+        parameters = {each["name"]: each for each in described[path]["get"]["parameters"]}
+        assert all(each["description"] for each in parameters.values()), path
+        for parameter in endpoint.parameters:
+            example = parameters[parameter.name].get("example")
+            if example is not None:
+                text = example[0] if parameter.is_repeatable else example
+                parameter.read(text)
+                jsonschema.validate(text, dict(parameter.read.schema))
+
+
+@pytest.mark.usefixtures("witnessed_web")
+def test_every_answer_with_rows_is_as_described(witnessed_web: Any) -> None:
+    """Law: a real answer has the described form, its columns those that are described, in every format."""
+    described = document(witnessed_web.client)
+    with_rows = [path for path, item in described["paths"].items() if "text/csv" in content(item)]
+    assert len(with_rows) >= 13
+    for path in with_rows:
+        schema = content(described["paths"][path])["application/json"]["schema"]
+        body = witnessed_web.client.get(path).json
+        jsonschema.validate(body, {**schema, "components": described["components"]})
+        assert body["data"], path
+        for mimetype in content(described["paths"][path]):
+            assert witnessed_web.client.get(path, headers={"Accept": mimetype}).mimetype == mimetype
+
+
+def content(item: dict[str, Any]) -> dict[str, Any]:
+    return dict(item["get"]["responses"]["200"]["content"])
+
+
+def test_the_page_shows_every_endpoint(client: FlaskClient) -> None:
+    """Law: it is made from the same document, and runs nothing."""
+    response = client.get("/api/docs")
+    assert response.mimetype == "text/html"
+    assert not re.search(r"<script|\son\w+=|\sstyle=|javascript:", response.text)
+    for path, item in document(client)["paths"].items():
+        assert f'id="{item["get"]["operationId"]}"' in response.text
+        for parameter in item["get"]["parameters"]:
+            assert f"<code>{parameter['name']}</code>" in response.text, path
