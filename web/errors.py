@@ -13,6 +13,7 @@ from salesviews import history
 from salesviews.errors import ExpiredError, LakeError, LineageError, ParameterError, UnknownSnapshotError
 from web import endpoints
 from web.answers import json_response
+from web.deadlines import TooSlowError
 from web.formats import UnofferedFormatError
 from web.grouping import NoViewError
 from web.past import BusyError, NotInSnapshotError
@@ -69,6 +70,10 @@ def register(app: Flask) -> None:
     @app.errorhandler(NotInSnapshotError)
     def not_in_snapshot(error: NotInSnapshotError) -> Response:
         return response(404, "not_in_snapshot", str(error), history.PARAMETER)
+
+    @app.errorhandler(TooSlowError)
+    def too_slow(error: TooSlowError) -> Response:
+        return response(503, "too_slow", str(error))
 
     @app.errorhandler(BusyError)
     def busy(error: BusyError) -> Response:

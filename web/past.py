@@ -19,7 +19,7 @@ from salesviews.errors import LakeError, SalesviewsError
 from salesviews.history import History
 from salesviews.lake import OVERWRITTEN, SNAPSHOTS, Lake, Table
 from salesviews.manifest import Manifest, Summary
-from web.snapshot import Snapshot, new_database, replace_rows
+from web.snapshot import DEADLINES, Snapshot, new_database, replace_rows
 
 logger = logging.getLogger(__name__)
 
@@ -72,9 +72,10 @@ class PastSnapshots:
         :raises LakeError: naming the file that cannot be read
         :raises BusyError: if too many requests wait already
         :raises NotInSnapshotError: if it has no such table
+        :raises TooSlowError: if its queries take too long
         """
         loaded = self._get(self.history.find(asked))
-        with loaded.database.cursor() as cursor:
+        with loaded.database.cursor() as cursor, DEADLINES.hold(cursor):
             try:
                 yield Snapshot(cursor, {loaded.manifest.digest: loaded.manifest}, as_of)
             except duckdb.CatalogException as error:

@@ -25,6 +25,10 @@ logger = logging.getLogger(__name__)
 THREADS = 8
 LARGEST_IN_MEMORY_BYTES = 64 * 1024 * 1024
 SEND_BYTES = 256 * 1024
+LARGEST_HEADER_BYTES = 32 * 1024
+"""Of the request line and all headers: an address with some hundred filters. What is that large is 431."""
+LARGEST_BODY_BYTES = 64 * 1024
+"""No request needs more than a small form. What is that large is 413."""
 
 
 def run(settings: Settings) -> None:
@@ -56,6 +60,8 @@ def run(settings: Settings) -> None:
         # Large answers stay in memory, where waitress would write those over 1 MB to a file, and leave in large pieces.
         outbuf_overflow=LARGEST_IN_MEMORY_BYTES,
         send_bytes=SEND_BYTES,
+        max_request_header_size=LARGEST_HEADER_BYTES,
+        max_request_body_size=LARGEST_BODY_BYTES,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)

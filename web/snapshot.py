@@ -27,6 +27,7 @@ from salesviews import files, manifest
 from salesviews.errors import SalesviewsError
 from salesviews.lake import OVERWRITTEN, SNAPSHOTS, Lake, Table
 from salesviews.manifest import Manifest
+from web.deadlines import Deadlines
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ Tables = Mapping[str, Callable[[], pa.Table]]
 class NoSnapshotError(SalesviewsError):
     """There is nothing to serve yet."""
 
+
+DEADLINES = Deadlines()
 
 _MANIFESTS = 100
 """How many of the manifests that were served are kept: more than any request can be behind."""
@@ -175,8 +178,9 @@ class SnapshotStore:
         """One snapshot for one request. Leave it before anything is sent: it holds memory of what was replaced since.
 
         :raises NoSnapshotError: if none was ever loaded
+        :raises TooSlowError: if its queries take too long
         """
-        with self._database.cursor() as cursor:
+        with self._database.cursor() as cursor, DEADLINES.hold(cursor):
             cursor.execute("BEGIN TRANSACTION READ ONLY")
             yield Snapshot(cursor, self._manifests)
 

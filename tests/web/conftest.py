@@ -219,5 +219,7 @@ def witnessed_web(tmp_path_factory: pytest.TempPathFactory) -> Witnessed:
     store = SnapshotStore(made.lake, clock)
     store.refresh()
     past = PastSnapshots(made.lake, History(made.lake, RETENTION, clock))
-    app = create_app(store, past, PipelineWatch(FakeKafka(), clock), clock, lambda: None, made.lake)
+    pipeline = PipelineWatch(FakeKafka(), clock)
+    pipeline.look()
+    app = create_app(store, past, pipeline, clock, lambda: None, made.lake)
     return Witnessed(app.test_client(), store, made.oracle())

@@ -104,3 +104,25 @@ def test_many_clients_at_once(
     for thread in clients:
         thread.join()
     assert answers == [200] * 5 * len(clients)
+
+
+def test_a_request_that_is_too_large_is_refused(
+    alone: Settings, start_process: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    """Law: neither an address nor a body is read beyond its limit, and the server goes on."""
+    program = start_process("web", settings=alone)
+    eventually(lambda: f"Listening on {alone.url}\n" in program.output, what="the address is printed")
+
+    def status(method: str, path: str, body: bytes = b"") -> int:
+        connection = http.client.HTTPConnection(alone.host, alone.port, timeout=10)
+        try:
+            connection.request(method, path, body)
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    assert status("GET", f"/api/sales?pays={'x' * (server.LARGEST_HEADER_BYTES // 2)}") == 503
+    assert status("GET", f"/api/sales?pays={'x' * server.LARGEST_HEADER_BYTES}") == 431
+    assert status("POST", "/api/sales", b"x" * (server.LARGEST_BODY_BYTES - 1)) == 405
+    assert status("POST", "/api/sales", b"x" * server.LARGEST_BODY_BYTES) == 413
+    assert status("GET", "/healthz") == 200
