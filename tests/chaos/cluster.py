@@ -150,11 +150,11 @@ class Cluster:
     def end(self, *kinds: str) -> None:
         """SIGTERM to the processes of these kinds.
 
-        :raises ChaosError: if one does not end with status 0
+        :raises ChaosError: if one does not end with status 0, or at once where it was only about to begin
         """
         for name in [name for name, member in self.members.items() if member.kind in kinds]:
             program = self.members.pop(name).program
-            if program is not None and (status := program.terminate(END_S)) != 0:
+            if program is not None and (status := program.terminate(END_S)) not in (0, -signal.SIGTERM):
                 raise ChaosError(f"{name} ended {process.ending(status)}:\n{program.output[-2000:]}")
 
     def kill(self) -> None:
