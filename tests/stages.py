@@ -4,7 +4,8 @@ Each stage is a process that can be killed before or after any of its commits, s
 or put to sleep while a successor works, to wake up later. ``Kafka`` keeps what a broker would keep.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -18,18 +19,21 @@ from unittest import mock
 import deltalake
 import numpy as np
 import orjson
+import pyarrow as pa
 from lakes import START, TOPIC
 
 from processors import ingest, views
 from processors.columnar import MessageBatch, Poll
+from processors.generation_topics import GenerationTopics
 from processors.identity import TopicIdentity
 from processors.ingest import Intervals, ParsedBatch, Parser
 from processors.views import CountedTake, Sums, Taking
-from salesviews import lake, topics
+from salesviews import generation, lake, seed, topics
 from salesviews import settings as settings_module
 from salesviews import views as declared
 from salesviews.errors import FencedError
 from salesviews.settings import Settings
+from salesviews.typed import SourcePartition
 from sinks import appends, overwrites
 from sinks.bronze import BronzeSink
 from sinks.silver import SilverSink
@@ -95,8 +99,8 @@ class RawPartition:
 
 
 @dataclass
-class Kafka:
-    """What the broker keeps.
+class Generation:
+    """What the broker keeps for one generation of the figures.
 
     :param typees: the total order
     :param ingest_offsets: what the ingest group committed
@@ -104,17 +108,36 @@ class Kafka:
     :param owners: for each group, the number of the process that Kafka takes commits of
     """
 
-    generation: int = 1
-    raw: dict[int, RawPartition] = field(default_factory=dict)
     typees: list[Record] = field(default_factory=list)
     ingest_offsets: dict[int, int] = field(default_factory=dict)
     views_offset: int = 0
     views_state: dict[str, Any] = field(default_factory=dict)
     owners: dict[str, int] = field(default_factory=dict)
 
+    def join(self, group: str) -> int:
+        self.owners[group] = self.owners.get(group, 0) + 1
+        return self.owners[group]
+
+    def check_owner(self, group: str, owner: int) -> None:
+        if self.owners[group] != owner:
+            raise FencedError(f"the {group} group does not take commits of process {owner} any more")
+
+
+@dataclass
+class Kafka:
+    """What the broker keeps.
+
+    :param topics: how often the raw topic was created
+    :param generations: by their numbers
+    """
+
+    topics: int = 1
+    raw: dict[int, RawPartition] = field(default_factory=dict)
+    generations: dict[int, Generation] = field(default_factory=lambda: defaultdict(Generation))
+
     @property
     def topic_id(self) -> str:
-        return f"topic-{self.generation}"
+        return f"topic-{self.topics}"
 
     def produce(
         self, partition: int, payloads: Sequence[bytes | None], sent_at: datetime, skipped: int = 0
@@ -127,24 +150,42 @@ class Kafka:
         into.end = start + len(new)
         return new
 
-    def join(self, group: str) -> int:
-        self.owners[group] = self.owners.get(group, 0) + 1
-        return self.owners[group]
 
-    def check_owner(self, group: str, owner: int) -> None:
-        if self.owners[group] != owner:
-            raise FencedError(f"the {group} group does not take commits of process {owner} any more")
+@dataclass(frozen=True)
+class Application:
+    """What Intervals and Taking ask of the application."""
 
-    # What Intervals and Taking ask of the application.
+    kafka: Kafka
+    of: Generation
 
     def committed_offset(self, _topic: str, partition: int) -> int | None:
-        return self.ingest_offsets.get(partition)
+        return self.of.ingest_offsets.get(partition)
 
     def low_offset(self, _topic: str, partition: int) -> int:
-        return self.raw[partition].low
+        return self.kafka.raw[partition].low
 
     def known_end_offset(self, topic: str, partition: int) -> int:
-        return self.raw[partition].end if topic == TOPIC else len(self.typees)
+        return self.kafka.raw[partition].end if topic == TOPIC else len(self.of.typees)
+
+
+class RecordTopics(GenerationTopics):
+    """Kafka's side of a generation that a rebuild makes."""
+
+    def __init__(self, kafka: Kafka, number: int) -> None:
+        self._kafka = kafka
+        self._number = number
+
+    def begin(self, positions: Any, sums: Iterable[seed.Row], ends: Mapping[SourcePartition, int]) -> int:
+        made = self._kafka.generations[self._number] = Generation()
+        for value, headers in seed.messages(positions, sums):
+            made.typees.append(Record(len(made.typees), value, header=tuple(headers)))
+        made.ingest_offsets |= {
+            source.partition: end for source, end in ends.items() if source.topic_id == self._kafka.topic_id
+        }
+        return len(made.typees)
+
+    def retract(self, removed: Mapping[declared.View, pa.Table]) -> int:
+        return sum(rows.num_rows for rows in removed.values())
 
 
 # ---- Death ----------------------------------------------------------------------------------------------------------
@@ -204,19 +245,22 @@ class Ingest:
     def __init__(self, world: "World") -> None:
         self._kafka = world.kafka
         self._fuse = world.fuse
-        self._owner = self._kafka.join("ingest")
+        mine = generation.begin(world.lake)
+        self._of = self._kafka.generations[mine]
+        self._owner = self._of.join("ingest")
         self._identity = TopicIdentity(world.settings)
         self._parser = world.parser
-        self._bronze = BronzeSink(world.lake, self._before_append)
+        self._bronze = BronzeSink(world.lake, self._before_append, mine)
         self._bronze.start()
-        self._intervals = Intervals(self._kafka, self._bronze, self._identity)  # type: ignore[arg-type] # what it asks
+        asked = Application(self._kafka, self._of)
+        self._intervals = Intervals(asked, self._bronze, self._identity)  # type: ignore[arg-type] # what it asks
         self._next = {partition: self._start(partition) for partition in self._kafka.raw}
         self._unsent: list[Record] = []
         self.has_read = False
         """There are messages that it has read since its last checkpoint."""
 
     def _start(self, partition: int) -> int:
-        return self._kafka.ingest_offsets.get(partition, 0)
+        return self._of.ingest_offsets.get(partition, 0)
 
     def read(self, limits: dict[int, int], typed_bytes: int, is_sent: bool) -> int:
         """A poll: some messages of each partition. Gives how many.
@@ -250,7 +294,7 @@ class Ingest:
 
     def _send(self) -> None:
         for record in self._unsent:
-            self._kafka.typees.append(replace(record, number=len(self._kafka.typees)))
+            self._of.typees.append(replace(record, number=len(self._of.typees)))
         self._unsent = []
 
     def _before_append(self) -> None:
@@ -268,8 +312,8 @@ class Ingest:
         return not any(raw.from_offset(self._next.get(partition, 0), 1) for partition, raw in self._kafka.raw.items())
 
     def _commit_offsets(self) -> None:
-        self._kafka.check_owner("ingest", self._owner)
-        self._kafka.ingest_offsets |= self._next
+        self._of.check_owner("ingest", self._owner)
+        self._of.ingest_offsets |= self._next
 
 
 class State:
@@ -289,20 +333,22 @@ class Views:
     """A views process: ``take``, then ``checkpoint``, as ``processors.views`` numbers it."""
 
     def __init__(self, world: "World") -> None:
-        self._kafka = world.kafka
         self._fuse = world.fuse
-        self._owner = self._kafka.join("views")
-        self._taking = Taking(world.settings, self._kafka)  # type: ignore[arg-type] # the question that it asks
-        self._silver = SilverSink(world.lake, lambda: START)
+        mine = generation.begin(world.lake)
+        self._of = world.kafka.generations[mine]
+        self._owner = self._of.join("views")
+        asked = Application(world.kafka, self._of)
+        self._taking = Taking(world.settings, asked)  # type: ignore[arg-type] # the question that it asks
+        self._silver = SilverSink(world.lake, lambda: START, mine)
         self._silver.start()
-        self._values = deepcopy(self._kafka.views_state)
+        self._values = deepcopy(self._of.views_state)
         self.has_taken = False
         """There are typed batches that it has taken since its last checkpoint."""
-        self._next = self._kafka.views_offset
+        self._next = self._of.views_offset
 
     def take(self, limit: int) -> int:
         """A poll of typed batches. Gives how many."""
-        records = self._kafka.typees[self._next : self._next + limit]
+        records = self._of.typees[self._next : self._next + limit]
         if not records:
             return 0
         batch = RecordBatch(RecordPoll(records), slice(0, len(records)), "ventes-typees", 0)
@@ -330,13 +376,13 @@ class Views:
         self.has_taken = False
 
     def _commit_transaction(self) -> None:
-        self._kafka.check_owner("views", self._owner)
-        self._kafka.views_state = deepcopy(self._values)
-        self._kafka.views_offset = self._next
+        self._of.check_owner("views", self._owner)
+        self._of.views_state = deepcopy(self._values)
+        self._of.views_offset = self._next
 
     @property
     def is_at_end(self) -> bool:
-        return self._next >= len(self._kafka.typees)
+        return self._next >= len(self._of.typees)
 
 
 @cache
@@ -354,6 +400,11 @@ class World:
         self.kafka = Kafka()
         self.fuse = Fuse()
         self.parser = parser()
+
+    @property
+    def served(self) -> Generation:
+        """Of which the figures are served."""
+        return self.kafka.generations[generation.current(self.lake)]
 
     @contextmanager
     def entered(self) -> Iterator[None]:

@@ -1,4 +1,5 @@
-"""Ingest and views in any order of reading, committing, dying, waking up and starting again, against a plain model.
+"""Ingest, views and commands in any order of reading, committing, dying, waking up and starting again, against a plain
+model.
 
     pytest tests/integration/test_state_machine.py --examples 500
 
@@ -13,7 +14,7 @@ import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache
@@ -34,10 +35,11 @@ from hypothesis.stateful import (
 from lakes import DEDUP_DAYS, START
 from oracle import FIELDS, Message, Oracle, hour_of
 from pipelines import comparable
-from stages import Death, Ingest, KilledError, Record, Views, World
+from stages import Death, Ingest, KilledError, Record, RecordTopics, Views, World
 
+from processors import rebuild
 from salesviews import audit, audit_result, files, lake, maintenance, maintenance_result, manifest, typed
-from salesviews.errors import FencedError, SalesviewsError
+from salesviews.errors import FencedError, RebuildError, SalesviewsError
 from salesviews.lake import Lake
 from salesviews.retention import Retention
 from salesviews.typed import Interval, SourcePartition
@@ -153,6 +155,23 @@ VIEWS_RUNS = st.builds(ViewsRun, st.lists(st.integers(1, 4), max_size=3), ends(1
 RUN = {"productions": st.lists(PRODUCTIONS, max_size=3), "ingest": INGEST_RUNS, "views": VIEWS_RUNS}
 
 
+PLACE = ("topic_id", "partition", "offset")
+REBUILD_FAILURES = st.builds(Failure, st.integers(0, 12), st.sampled_from(Death))
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a generation of the figures begins with.
+
+    :param messages: in the total order
+    :param lost: how many messages Kafka had deleted before they were read, by hour
+    """
+
+    messages: list[Message] = field(default_factory=list)
+    lost: Counter[datetime] = field(default_factory=Counter)
+    positions: dict[SourcePartition, int] = field(default_factory=dict)
+
+
 @cache
 def empty_lake() -> Path:
     """A lake as the first processes make it, to be copied: making it takes as long as several snapshots."""
@@ -181,11 +200,13 @@ class Machine(RuleBasedStateMachine):
         self.expired: set[tuple[str, int, int]] = set()
         self.sleeping: list[Ingest | Views] = []
         self.was_woken = False
-        self.seen = (0, manifest.EMPTY_SEQUENCE)
+        self.seen = (0, (0, manifest.EMPTY_SEQUENCE))
+        self.base = Base()
         self.is_changed = True
 
     @initialize()
     def start(self) -> None:
+        self.of = self.world.served
         self.start_ingest()
         self.start_views()
 
@@ -256,8 +277,8 @@ class Machine(RuleBasedStateMachine):
         What Kafka deletes while only one of them has it, the other one never gets: the audit names it, and a rebuild
         mends it.
         """
-        ends: dict[SourcePartition, int] = {}
-        for batch in self.kafka.typees:
+        ends = dict(self.base.positions)
+        for batch in filter(is_typed, self.of.typees):
             interval = interval_of(batch)
             ends[interval.source] = max(ends.get(interval.source, 0), interval.end)
         return (
@@ -282,41 +303,41 @@ class Machine(RuleBasedStateMachine):
                 (self.kafka.topic_id, partition, record.number) for record in raw.records if record.number < raw.low
             }
 
-    @precondition(lambda self: self.kafka.generation < 3 and self.kafka.typees and self.is_all_archived)
+    @precondition(lambda self: self.kafka.topics < 3 and self.of.typees and self.is_all_archived)
     @rule()
     def create_topic_again(self) -> None:
-        self.kafka.generation += 1
+        self.kafka.topics += 1
         self.kafka.raw.clear()
-        self.kafka.ingest_offsets.clear()
+        self.of.ingest_offsets.clear()
         self.start_ingest()
 
-    @precondition(lambda self: self.kafka.ingest_offsets)
+    @precondition(lambda self: self.of.ingest_offsets)
     @rule()
     def lose_offsets(self) -> None:
         """The ingest group's offsets are gone, or somebody rewinds it: everything is read again."""
-        self.kafka.ingest_offsets.clear()
+        self.of.ingest_offsets.clear()
         self.start_ingest()
 
-    @precondition(lambda self: self.kafka.typees and not self.expired and self.kafka.generation == 1)
+    @precondition(lambda self: self.of.typees and not self.expired and self.kafka.topics == 1)
     @rule()
     def replay_without_bronze(self) -> None:
         shutil.rmtree(self.world.lake.uri(lake.BRONZE))
-        self.kafka.ingest_offsets.clear()
+        self.of.ingest_offsets.clear()
         self.start_ingest()
 
-    @precondition(lambda self: self.kafka.views_offset)
+    @precondition(lambda self: self.of.views_offset)
     @rule(name=st.sampled_from(GROWING))
     def compact(self, name: str) -> None:
         self.world.lake.open(TABLES[name]).optimize.compact()
         self.is_changed = True
 
-    @precondition(lambda self: self.kafka.views_offset)
+    @precondition(lambda self: self.of.views_offset)
     @rule(name=st.sampled_from(sorted(TABLES)))
     def write_log_checkpoint(self, name: str) -> None:
         self.world.lake.open(TABLES[name]).create_checkpoint()
         self.is_changed = True
 
-    @precondition(lambda self: self.kafka.views_offset)
+    @precondition(lambda self: self.of.views_offset)
     @rule()
     def maintain(self) -> None:
         """`salesviews maintain`, as if all but the newest snapshot were too old to keep."""
@@ -325,6 +346,75 @@ class Machine(RuleBasedStateMachine):
         result = maintenance.run(self.world.lake, options, writer_properties)
         assert result.is_done, maintenance_result.text(result)
         self.is_changed = True
+
+    @property
+    def bronze_covers_figures(self) -> bool:
+        found = manifest.read(self.world.lake)
+        return found is not None and all(self.archived_end(source) >= end for source, end in found.positions.items())
+
+    @precondition(lambda self: self.of.views_offset and self.bronze_covers_figures)
+    @rule(failure=st.one_of(st.none(), REBUILD_FAILURES), is_given_up=st.booleans(), sleeps=st.booleans())
+    def rebuild(self, failure: Failure | None, is_given_up: bool, sleeps: bool) -> None:
+        """`salesviews rebuild`. Where it dies, it is run again, or given up; what ran before dies, or sleeps on."""
+        self.is_changed = True
+        before = manifest.read(self.world.lake)
+        assert before is not None
+        order, lost, _ = self.total_order((before.sequence + 1) >> typed.ROW_BITS)
+        if failure is not None and not self.is_rebuilt(failure):
+            if is_given_up and self.is_abandoned():
+                self.start_views()
+                return
+            failure = None
+        if failure is None:
+            assert self.is_rebuilt(None)
+        if sleeps:
+            self.sleeping += [self.ingest, self.views]
+        self.of = self.world.served
+        self.base = self.rebuilt(order, lost)
+        self.start_ingest()
+        self.start_views()
+
+    def is_rebuilt(self, failure: Failure | None) -> bool:
+        if failure is not None:
+            self.world.fuse.set(failure.commits, failure.death)
+        options = rebuild.Options(memory_mb=256, wait_s=0)
+        try:
+            rebuild.run(self.world.settings, options, lambda: START, lambda _, number: RecordTopics(self.kafka, number))
+        except (KilledError, RebuildError):
+            assert failure is not None
+            return False
+        finally:
+            self.world.fuse.clear()
+        return True
+
+    def is_abandoned(self) -> bool:
+        try:
+            rebuild.abandon(self.world.lake, lambda: START)
+        except RebuildError:  # it has come too far
+            return False
+        return True
+
+    def rebuilt(self, order: list[Message], lost: Counter[datetime]) -> "Base":
+        """What a new generation begins with: each message of Bronze once, in the order of before, then the others."""
+        found = manifest.read(self.world.lake)
+        assert found is not None
+        rows = []
+        for table in (lake.CLEAN, lake.REJECTED):
+            listing = files.listing(self.world.lake, table, found.tables[table.name])
+            rows += files.dataset(self.world.lake, listing).to_table(["sequence", *PLACE]).to_pylist()
+        places = [tuple(row[name] for name in PLACE) for row in sorted(rows, key=lambda row: row["sequence"])]
+        assert places[: len(order)] == [(each.topic_id, each.partition, each.offset) for each in order]
+        listing = files.listing(self.world.lake, lake.BRONZE)
+        archived = files.dataset(self.world.lake, listing).to_table(list(PLACE)).to_pylist()
+        ends = {(source.topic_id, source.partition): end for source, end in found.positions.items()}
+        covered = [tuple(row.values()) for row in archived if row["offset"] < ends[row["topic_id"], row["partition"]]]
+        assert Counter(places) == Counter(covered)
+        messages = [
+            Message(partition, offset, record.sent_at, record.payload, topic_id)
+            for topic_id, partition, offset in places
+            for record in [self.produced[topic_id, partition][offset]]
+        ]
+        return Base(messages, lost, found.positions)
 
     # ---- What holds ----
 
@@ -358,12 +448,12 @@ class Machine(RuleBasedStateMachine):
         found = manifest.read(self.world.lake)
         assert found is not None
         assert self.seen[0] <= found.id
-        assert self.seen[1] <= found.sequence
-        self.seen = found.id, found.sequence
+        assert self.seen[1] <= (found.generation, found.sequence)
+        self.seen = found.id, (found.generation, found.sequence)
         messages, lost, positions = self.total_order((found.sequence + 1) >> typed.ROW_BITS)
         assert found.positions == positions
         witness = Oracle(messages).tables
-        witness["qualite"] += lost
+        witness["qualite"] += [lost_row(heure, count) for heure, count in lost.items()]
         for table in (lake.CLEAN, lake.REJECTED):
             listing = files.listing(self.world.lake, table, found.tables[table.name])
             rows = files.rows(self.world.lake, listing, listing.files).to_pylist()
@@ -375,12 +465,14 @@ class Machine(RuleBasedStateMachine):
                 served = snapshot._cursor.sql(f'FROM "{short_name(table)}"').to_arrow_table()
                 check(table.name, served.to_pylist(), witness)
 
-    def total_order(self, batches: int) -> tuple[list[Message], list[dict[str, Any]], dict[SourcePartition, int]]:
-        """The messages of so many typed batches, each once; what was lost, as rows of ``qualite``; the positions."""
-        ends: dict[SourcePartition, int] = {}
-        messages: list[Message] = []
-        lost: Counter[datetime] = Counter()
-        for batch in self.kafka.typees[:batches]:
+    def total_order(self, batches: int) -> tuple[list[Message], Counter[datetime], dict[SourcePartition, int]]:
+        """The messages of so many typed batches, each once, after those that a rebuild began with; how many were lost,
+        by hour; the positions.
+        """
+        ends = dict(self.base.positions)
+        messages = list(self.base.messages)
+        lost = Counter(self.base.lost)
+        for batch in filter(is_typed, self.of.typees[:batches]):
             interval = interval_of(batch)
             source, end = interval.source, ends.get(interval.source, 0)
             assert interval.start <= end, "a gap"
@@ -397,7 +489,7 @@ class Machine(RuleBasedStateMachine):
                 for record in new
             ]
             ends[source] = max(end, interval.end)
-        return messages, [lost_row(heure, count) for heure, count in lost.items()], ends
+        return messages, lost, ends
 
     def teardown(self) -> None:
         """In the end everything is read, counted and audited, unless a step failed before."""
@@ -428,6 +520,11 @@ class Machine(RuleBasedStateMachine):
         found = manifest.read(self.world.lake)
         assert found is not None
         return found.positions[SourcePartition(self.kafka.topic_id, partition, "ventes")]
+
+
+def is_typed(record: Record) -> bool:
+    """Whether it is a typed batch, and no seed."""
+    return typed.HEADER in dict(record.header)
 
 
 def interval_of(batch: Record) -> Interval:
