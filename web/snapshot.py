@@ -55,6 +55,10 @@ _MANIFESTS = 100
 """How many of the manifests that were served are kept: more than any request can be behind."""
 
 
+_row_counts: dict[str, Mapping[str, int]] = {}
+"""Of the snapshots that were asked for lately, by the manifest's digest: asking the database takes a millisecond."""
+
+
 @dataclass(frozen=True)
 class Failure:
     """A load that did not work. The snapshot before it is still served.
@@ -93,11 +97,17 @@ class Snapshot:
         """The rows of a query. Values from outside are ``parameters``, never part of ``sql``."""
         return self._cursor.execute(sql, list(parameters)).fetchall()
 
-    def row_counts(self) -> dict[str, int]:
-        """How many rows each table has, by its name in the manifest."""
-        # DuckDB calls it an estimate, because of tables that change: these are written once, and whole.
-        counts = dict(self.query("SELECT table_name, estimated_size FROM duckdb_tables()"))
-        return {table.name: counts[short_name(table)] for table in OVERWRITTEN}
+    def row_counts(self) -> Mapping[str, int]:
+        """How many rows each table has, by its name in the manifest; of a program with other views, fewer tables."""
+        counts = _row_counts.get(self.digest)
+        if counts is None:
+            # DuckDB calls it an estimate, because of tables that change: these are written once, and whole.
+            sizes = dict(self.query("SELECT table_name, estimated_size FROM duckdb_tables()"))
+            counts = {table.name: sizes[short_name(table)] for table in OVERWRITTEN if short_name(table) in sizes}
+            _row_counts[self.digest] = counts
+            for digest in list(_row_counts)[:-_MANIFESTS]:
+                _row_counts.pop(digest, None)
+        return counts
 
     def texts(self, sql: str, parameters: Sequence[Any] = (), tables: Tables = MappingProxyType({})) -> Sequence[str]:
         """The values of a query that has the one column ``text``.

@@ -4,12 +4,14 @@ What no view has together cannot be asked together: the answer is an error that 
 the filters.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 from flask import Blueprint
 
-from salesviews import views
+from salesviews import lake, views
 from salesviews.views import View
 from web import grouping, parameters, periods
 from web.endpoints import Column, Endpoint
@@ -77,7 +79,8 @@ def routes(rows: Rows) -> Blueprint:
     @rows.get(across, DIMENSIONS)
     def dimensions(values: dict[str, Any], snapshot: Snapshot) -> Query:
         names = [name for name in _KEY_NAMES if name in (values["dimension"] or _KEY_NAMES)]
-        parts = [f"SELECT '{name}' AS dimension, {name} AS valeur FROM {_holder(name, snapshot)}" for name in names]
+        holders = {name: _smallest([view for view in VIEWS if name in view.key_names], snapshot) for name in names}
+        parts = [f"SELECT '{name}' AS dimension, {name} AS valeur FROM {view.name}" for name, view in holders.items()]
         return Query(f"SELECT DISTINCT dimension, valeur FROM ({' UNION ALL '.join(parts)})", "dimension, valeur")
 
     return across
@@ -97,14 +100,13 @@ def smallest(asked: Grouping, snapshot: Snapshot) -> View:
     ]
     if not able:
         raise NoViewError(_why_not(asked))
-    counts = snapshot.row_counts()
-    return min(able, key=lambda view: counts[f"silver/{view.name}"])
+    return _smallest(able, snapshot)
 
 
-def _holder(name: str, snapshot: Snapshot) -> str:
-    """The smallest view with a key column."""
+def _smallest(able: Sequence[View], snapshot: Snapshot) -> View:
+    """:param able: not empty"""
     counts = snapshot.row_counts()
-    return min((view for view in VIEWS if name in view.key_names), key=lambda view: counts[f"silver/{view.name}"]).name
+    return min(able, key=lambda view: counts.get(lake.of_view(view).name, math.inf))
 
 
 def _why_not(asked: Grouping) -> str:

@@ -1,7 +1,7 @@
 """What operators and orchestrators ask: does it serve, is it ready, how far are the figures behind."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from importlib import metadata
@@ -160,7 +160,7 @@ def _missing_topics(observation: Observation | None, trouble: str | None) -> str
     )
 
 
-def _served(store: SnapshotStore) -> tuple[Manifest | None, dict[str, int]]:
+def _served(store: SnapshotStore) -> tuple[Manifest | None, Mapping[str, int]]:
     """The manifest that is served, and how many rows each of its tables has."""
     try:
         with store.read() as snapshot:
@@ -209,7 +209,7 @@ def _kafka(pipeline: PipelineWatch) -> dict[str, Any]:
     }
 
 
-def _snapshot(store: SnapshotStore, manifest: Manifest | None, rows: dict[str, int]) -> dict[str, Any]:
+def _snapshot(store: SnapshotStore, manifest: Manifest | None, rows: Mapping[str, int]) -> dict[str, Any]:
     """Beyond what every answer says of its snapshot: the tables of it, and why there is no newer one."""
     failure = store.failure
     return {

@@ -47,7 +47,7 @@ CATALOGUE = Endpoint(
                 "columns": schemas.listed(schemas.TEXT) | {"description": "of its rows, in order"},
                 "granularities": schemas.listed(schemas.TEXT) | {"description": "the periods it can be summed by"},
                 "parameters": schemas.listed(schemas.TEXT),
-                "rows": schemas.COUNT | {"description": "of its table in this snapshot"},
+                "rows": schemas.nullable(schemas.COUNT, "of its table in this snapshot; null: it has no such table"),
             }
         )
     ),
@@ -135,7 +135,7 @@ def routes(questions: Questions, answers: Answers, rows: Rows) -> Blueprint:
     def catalogue() -> Response:
         with questions.read(()) as (_, snapshot):
             counts = snapshot.row_counts()
-        data = [_described(each, counts[_table(each).name]) for each in ALL]
+        data = [_described(each, counts.get(_table(each).name)) for each in ALL]
         return answers.of_value(data, snapshot.manifest, snapshot.as_of)
 
     for view in views.VIEWS:
@@ -176,7 +176,7 @@ def _table(declared: Declared) -> lake.Table:
     return lake.of_view(declared) if isinstance(declared, View) else lake.of_roll_up(declared)
 
 
-def _described(declared: Declared, row_count: int) -> dict[str, Any]:
+def _described(declared: Declared, row_count: int | None) -> dict[str, Any]:
     view = declared if isinstance(declared, View) else declared.view
     table = figures.FigureTable(declared)
     endpoint = of_view(declared) if isinstance(declared, View) else of_roll_up(declared)
