@@ -80,7 +80,7 @@ class Page:
 class Query:
     """What gives the rows of an answer.
 
-    :param sql: its columns are those of the endpoint, or ``columns``, in that order and of types that cast to theirs
+    :param sql: it has the columns of the endpoint, or ``columns``, by name, of types that cast to theirs
     :param order: of the rows, by names of columns; total
     :param parameters: ``$1`` and so on in ``sql``
     :param columns: where a request asks for other columns than all of the endpoint
