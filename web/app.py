@@ -9,10 +9,11 @@ from flask import Flask, Response
 from salesviews.lake import Lake
 from web import compression, errors
 from web.answers import Answers
+from web.events import EventFeed
 from web.past import PastSnapshots
 from web.pipeline import PipelineWatch
 from web.questions import Questions
-from web.routes import across, documentation, lineage, operations, page, quality, sales, snapshots, views
+from web.routes import across, documentation, events, lineage, operations, page, quality, sales, snapshots, views
 from web.rows import Rows
 from web.snapshot import SnapshotStore
 
@@ -36,6 +37,7 @@ def create_app(
     clock: Callable[[], datetime],
     last_audit: Callable[[], dict[str, Any] | None],
     source: Lake,
+    feed: EventFeed,
 ) -> Flask:
     """The application. It starts nothing: ``store`` and ``pipeline`` are started and closed by who made them.
 
@@ -43,6 +45,7 @@ def create_app(
     :param clock: now, in UTC
     :param last_audit: the result of the last `salesviews audit`, None if there was none
     :param source: the lake that ``store`` loads its snapshots from
+    :param feed: what listeners of ``/api/events`` are told; started and closed like ``store``
     """
     app = Flask(__name__)
     answers = Answers(pipeline, clock)
@@ -55,6 +58,7 @@ def create_app(
     app.register_blueprint(snapshots.routes(store, past.history, answers))
     app.register_blueprint(lineage.routes(source, questions, answers))
     app.register_blueprint(operations.routes(store, pipeline, answers, clock, last_audit))
+    app.register_blueprint(events.routes(feed))
     app.register_blueprint(page.routes())
     app.register_blueprint(documentation.routes())
     errors.register(app)

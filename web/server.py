@@ -1,13 +1,15 @@
-"""Runs the application on waitress, until SIGTERM or SIGINT."""
+"""Runs the application on uvicorn, until SIGTERM or SIGINT."""
 
+import asyncio
 import logging
+import resource
 import signal
 import socket
 from datetime import UTC, datetime
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-import waitress
+import uvicorn
 
 from salesviews import audit_result
 from salesviews.errors import AddressError
@@ -15,7 +17,11 @@ from salesviews.history import History
 from salesviews.lake import Lake
 from salesviews.retention import Retention
 from salesviews.settings import Settings
+from web.answers import Answers
 from web.app import create_app
+from web.connection import Connection
+from web.events import LISTENERS, EventFeed
+from web.gateway import Gateway
 from web.past import PastSnapshots
 from web.pipeline import KafkaObserver, PipelineWatch
 from web.snapshot import SnapshotStore
@@ -23,12 +29,23 @@ from web.snapshot import SnapshotStore
 logger = logging.getLogger(__name__)
 
 THREADS = 8
-LARGEST_IN_MEMORY_BYTES = 64 * 1024 * 1024
-SEND_BYTES = 256 * 1024
-LARGEST_HEADER_BYTES = 32 * 1024
-"""Of the request line and all headers: an address with some hundred filters. What is that large is 431."""
-LARGEST_BODY_BYTES = 64 * 1024
-"""No request needs more than a small form. What is that large is 413."""
+"""Requests that are worked on at a time; others wait. Listeners of events take none."""
+
+OTHER_CONNECTIONS = 500
+"""Beside those of the listeners."""
+
+LARGEST_HEAD_BYTES = 32 * 1024
+IDLE_S = 30
+"""A connection without a request is closed after it."""
+
+UNREAD_MS = 30_000
+"""A client that takes nothing of what it is sent for so long is cut off, by the system."""
+
+FINISH_S = 10
+"""What requests under way have after a signal."""
+
+_QUEUED_CONNECTIONS = 1024
+_OWN_FILES = 256
 
 
 def run(settings: Settings) -> None:
@@ -36,7 +53,7 @@ def run(settings: Settings) -> None:
 
     1. Listen, so that a taken port is told before anything starts.
     2. Start the threads that follow the lake and Kafka.
-    3. Serve. A signal ends it: no new requests, those under way are finished.
+    3. Serve. A signal ends it: no new requests, those under way are finished, streams of events end at once.
     4. Stop the threads. They own nothing that must be kept: a kill at any step loses nothing.
 
     :raises AddressError: if the address cannot be listened on
@@ -45,39 +62,65 @@ def run(settings: Settings) -> None:
     def now() -> datetime:
         return datetime.now(UTC)
 
+    def last_audit() -> dict[str, Any] | None:
+        return audit_result.last(settings.home)
+
     # 1
     listener = _listen(settings.host, settings.port)
+    _allow_files(LISTENERS + OTHER_CONNECTIONS + _OWN_FILES)
     source = Lake(settings.lake)
     store = SnapshotStore(source, now)
     retention = Retention(settings.retention_days, settings.retention_step_s)
     past = PastSnapshots(source, History(source, retention, now))
     pipeline = PipelineWatch(KafkaObserver(settings, lambda: store.generation), now)
-    server = waitress.create_server(
-        create_app(store, past, pipeline, now, lambda: audit_result.last(settings.home), source),
-        sockets=[listener],
-        threads=THREADS,
-        ident="salesviews",
-        # Large answers stay in memory, where waitress would write those over 1 MB to a file, and leave in large pieces.
-        outbuf_overflow=LARGEST_IN_MEMORY_BYTES,
-        send_bytes=SEND_BYTES,
-        max_request_header_size=LARGEST_HEADER_BYTES,
-        max_request_body_size=LARGEST_BODY_BYTES,
-    )
+    feed = EventFeed(store, past.history, Answers(pipeline, now), last_audit)
+    app = create_app(store, past, pipeline, now, last_audit, source, feed)
+    server = _Server(Gateway(app, feed, THREADS), feed)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     # 2
     store.start()
     pipeline.start()
+    feed.start()
     print(f"Listening on {settings.url}", flush=True)
     # 3
     try:
-        server.run()
+        asyncio.run(server.serve([listener]))
     finally:
         # 4
-        server.close()
+        feed.close()
         store.close()
         pipeline.close()
-    logger.info("The web server stopped.")
+        logger.info("The web server stopped.")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which on a signal ends the streams first."""
+
+    def __init__(self, gateway: Gateway, feed: EventFeed) -> None:
+        super().__init__(
+            uvicorn.Config(
+                gateway,
+                http=Connection,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="error",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                limit_concurrency=LISTENERS + OTHER_CONNECTIONS,
+                timeout_keep_alive=IDLE_S,
+                timeout_graceful_shutdown=FINISH_S,
+                h11_max_incomplete_event_size=LARGEST_HEAD_BYTES,
+                backlog=_QUEUED_CONNECTIONS,
+            )
+        )
+        self._feed = feed
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._feed.close()
+        await super().shutdown(sockets)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -86,7 +129,10 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # connections take it over
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
             listener.bind(where)
+            listener.listen(_QUEUED_CONNECTIONS)
         except OSError:
             listener.close()
             raise
@@ -98,6 +144,14 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _allow_files(count: int) -> None:
+    """Let the process have so many files and connections open, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
-    # waitress ends its loop on it, and lets requests that are under way finish.
+    # Before and after uvicorn takes signals itself; it sends on those that it took once it has finished.
     raise SystemExit(0)

@@ -159,8 +159,13 @@ class SnapshotStore:
         self._loaded: dict[str, files.Listing] = {}
         self._listed_at_s = elapsed_s() - LISTING_INTERVAL_S
         self._failure: Failure | None = None
+        self._followers: list[Callable[[Manifest], None]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="snapshots", daemon=True)
+
+    def follow(self, tell: Callable[[Manifest], None]) -> None:
+        """Call ``tell`` after each snapshot that was loaded, in the thread that loaded it."""
+        self._followers.append(tell)
 
     def start(self) -> None:
         """Load what is there, and from now on what comes, in a thread of its own."""
@@ -208,7 +213,11 @@ class SnapshotStore:
                 self._load(found, newest)
             self._manifest_table = newest
             self._listed_at_s = self._elapsed_s()
-            return found is not None
+            if found is None:
+                return False
+            for tell in self._followers:
+                tell(found)
+            return True
 
     def _has_moved(self) -> bool:
         served = self._manifest_table

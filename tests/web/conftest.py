@@ -26,6 +26,8 @@ from salesviews.retention import Retention
 from salesviews.typed import SourcePartition
 from sinks.overwrites import named_files
 from web import create_app
+from web.answers import Answers
+from web.events import EventFeed
 from web.past import PastSnapshots
 from web.pipeline import Group, Observation, Partition, PipelineWatch
 from web.snapshot import SnapshotStore
@@ -186,6 +188,12 @@ def past(silver: SilverWriter, clock: FakeClock) -> PastSnapshots:
 
 
 @pytest.fixture
+def feed(store: SnapshotStore, past: PastSnapshots, pipeline: PipelineWatch, clock: FakeClock, home: Path) -> EventFeed:
+    """Not started: a test calls ``look`` where the thread would."""
+    return EventFeed(store, past.history, Answers(pipeline, clock), lambda: audit_result.last(home))
+
+
+@pytest.fixture
 def app(
     silver: SilverWriter,
     store: SnapshotStore,
@@ -193,8 +201,9 @@ def app(
     pipeline: PipelineWatch,
     clock: FakeClock,
     home: Path,
+    feed: EventFeed,
 ) -> Flask:
-    return create_app(store, past, pipeline, clock, lambda: audit_result.last(home), silver.lake)
+    return create_app(store, past, pipeline, clock, lambda: audit_result.last(home), silver.lake, feed)
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import asyncio
 import http.client
 import json
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from salesviews import settings as settings_module
@@ -77,12 +79,11 @@ def test_a_taken_port_is_an_error_that_names_it(alone: Settings, start_process: 
     assert "Traceback" not in program.output
 
 
-def test_many_clients_at_once(
-    silver: Any, free_port: Callable[[], int], start_process: Callable[..., Any], eventually: Callable[..., Any]
-) -> None:
-    """More clients than threads are all answered."""
+@pytest.fixture
+def with_figures(silver: Any, free_port: Callable[[], int]) -> Settings:
+    """Settings of an instance with a first snapshot, and without a broker."""
     silver.snapshot()
-    settings = settings_module.read(
+    return settings_module.read(
         {
             "SALESVIEWS_HOME": str(Path(silver.lake.root).parent),
             "SALESVIEWS_LAKE": silver.lake.root,
@@ -90,6 +91,13 @@ def test_many_clients_at_once(
             "SALESVIEWS_BROKER": f"127.0.0.1:{free_port()}",
         }
     )
+
+
+def test_many_clients_at_once(
+    with_figures: Settings, start_process: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    """More clients than threads are all answered."""
+    settings = with_figures
     program = start_process("web", settings=settings)
     eventually(lambda: f"Listening on {settings.url}\n" in program.output, what="the address is printed")
     eventually(lambda: ask(settings, "/api/quality")[0] == 200, what="the snapshot is served")
@@ -126,3 +134,56 @@ def test_a_request_that_is_too_large_is_refused(
     assert status("POST", "/api/sales", b"x" * (server.LARGEST_BODY_BYTES - 1)) == 405
     assert status("POST", "/api/sales", b"x" * server.LARGEST_BODY_BYTES) == 413
     assert status("GET", "/healthz") == 200
+
+
+LISTENERS = 500
+SNAPSHOTS = 3
+
+
+async def open_stream(settings: Settings) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A listener that has read the first events: the state is the last of them."""
+    reader, writer = await asyncio.open_connection(settings.host, settings.port)
+    writer.write(f"GET /api/events HTTP/1.1\r\nHost: {settings.host}:{settings.port}\r\n\r\n".encode())
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200"), head
+    await reader.readuntil(b"event: state")
+    return reader, writer
+
+
+def test_many_listeners_take_no_thread_each(
+    silver: Any, with_figures: Settings, start_process: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    """Law: each of 500 listeners gets each snapshot once, none takes a thread, those who left cost nothing.
+
+    A signal ends all streams, as answers that are complete, and the process with status 0.
+    """
+    settings = with_figures
+    program = start_process("web", settings=settings)
+    eventually(lambda: f"Listening on {settings.url}\n" in program.output, what="the address is printed")
+    eventually(lambda: ask(settings, "/api/quality")[0] == 200, what="the snapshot is served")
+    process = psutil.Process(program.pid)
+
+    async def listen() -> None:
+        threads = process.num_threads() + 2 * server.THREADS  # those that libraries and the pool start when needed
+        streams = await asyncio.gather(*(open_stream(settings) for _ in range(LISTENERS)))
+        leaving = await asyncio.gather(*(open_stream(settings) for _ in range(20)))
+        for _, writer in leaving:
+            writer.transport.abort()
+        for _ in range(SNAPSHOTS):
+            written = await asyncio.to_thread(silver.snapshot)
+            marker = f"id: {written.id}\n".encode()
+            async with asyncio.timeout(60):
+                before = await asyncio.gather(*(reader.readuntil(marker) for reader, _ in streams))
+            # Between two snapshots in a row no listener was told of one: each came once.
+            assert all(text.count(b"id: ") == 1 for text in before)
+        assert process.num_threads() <= threads
+        program.popen.terminate()
+        async with asyncio.timeout(30):
+            rest = await asyncio.gather(*(reader.read() for reader, _ in streams))
+        assert all(text.endswith(b"\r\n0\r\n\r\n") and b"id: " not in text for text in rest)
+        for _, writer in streams:
+            writer.close()
+
+    asyncio.run(listen())
+    assert program.popen.wait(15) == 0
+    assert "Traceback" not in program.output

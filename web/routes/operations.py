@@ -17,7 +17,7 @@ from web.endpoints import Endpoint
 from web.pipeline import Observation, PipelineWatch
 from web.snapshot import NoSnapshotError, SnapshotStore
 
-_PACKAGES = ("confluent-kafka", "deltalake", "duckdb", "flask", "pyarrow", "quixstreams", "waitress")
+_PACKAGES = ("confluent-kafka", "deltalake", "duckdb", "flask", "pyarrow", "quixstreams", "uvicorn")
 
 
 _GROUP = schemas.record(
