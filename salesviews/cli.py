@@ -99,7 +99,7 @@ def _sales_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 _CLIENT = ("BROKER", "KAFKA_OPTIONS", "KAFKA_PORT", "TOPIC")
-_INSTANCE = ("HOME", "BROKER", "KAFKA_PORT", "TOPIC", "PARTITIONS", "HOST", "PORT", "INGEST_PROCESSES")
+_INSTANCE = ("HOME", "BROKER", "KAFKA_PORT", "TOPIC", "PARTITIONS", "HOST", "PORT", "WEB_TOKEN", "INGEST_PROCESSES")
 
 
 @click.group(
@@ -194,7 +194,7 @@ def views() -> None:
     views.run(settings)
 
 
-@commands.command(settings=("HOME", "LAKE", "HOST", "PORT", *_CLIENT))
+@commands.command(settings=("HOME", "LAKE", "HOST", "PORT", "WEB_TOKEN", *_CLIENT))
 def web() -> None:
     """Run the web server: dashboard and JSON API, from the snapshots."""
     from web import server
@@ -240,7 +240,7 @@ def generate_command(
     )
 
 
-@commands.command(settings=("HOST", "PORT"), examples=("salesviews status --json | jq .data.lag",))
+@commands.command(settings=("HOST", "PORT", "WEB_TOKEN"), examples=("salesviews status --json | jq .data.lag",))
 @click.option("--json", "as_json", is_flag=True, help="The web server's answer as it is.")
 def status(as_json: bool) -> None:
     """Show how a running instance is: snapshot age, lag, processes, tables."""

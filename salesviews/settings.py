@@ -7,7 +7,7 @@ nothing else reads the environment.
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,19 @@ def _level(text: str) -> str:
     return text.lower()
 
 
+_SHORTEST_TOKEN = 16
+
+
+def _token(text: str) -> str:
+    is_usable = text.isascii() and text.isprintable() and " " not in text
+    if text and (not is_usable or len(text) < _SHORTEST_TOKEN):
+        raise ValueError(
+            f"at least {_SHORTEST_TOKEN} letters, digits or signs of ASCII without spaces, "
+            "such as `openssl rand -hex 32` makes"
+        )
+    return text
+
+
 def _options(text: str) -> dict[str, str]:
     try:
         options = json.loads(text or "{}")
@@ -105,6 +118,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("PARTITIONS", "4", _positive_int, "partitions of a raw topic that does not exist yet"),
     Setting("HOST", "127.0.0.1", _text, "address on which the web server listens"),
     Setting("PORT", "8000", _port, "port on which the web server listens"),
+    Setting(
+        "WEB_TOKEN",
+        "",
+        _token,
+        "what the web server's clients must know to see figures; single customers and sales are shown without it on "
+        "the loopback only",
+        secret=True,
+    ),
     Setting("BRONZE_INTERVAL_S", "5", _positive_seconds, "seconds between two Bronze commits"),
     Setting("SNAPSHOT_INTERVAL_S", "3", _positive_seconds, "seconds between two Silver snapshots"),
     Setting("DEDUP_DAYS", "30", _positive_int, "days, by Kafka timestamps, for which a vente_id is remembered"),
@@ -135,12 +156,13 @@ class Settings:
     lake: str
     broker: str
     is_broker_embedded: bool
-    kafka_options: dict[str, str]
+    kafka_options: dict[str, str] = field(repr=False)
     kafka_port: int
     topic: str
     partitions: int
     host: str
     port: int
+    web_token: str = field(repr=False)
     bronze_interval_s: float
     snapshot_interval_s: float
     dedup_days: int

@@ -18,14 +18,16 @@ def fetch(settings: Settings) -> dict[str, Any]:
     :raises SalesviewsError: if nothing answers, or something else does
     """
     url = f"{settings.url}/api/status"
+    headers = {"Authorization": f"Bearer {settings.web_token}"} if settings.web_token else {}
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S) as response:
             body = json.load(response)
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise SalesviewsError(
             f"No status at {url}: {reason}. Is it up (`salesviews up`), and do SALESVIEWS_HOST and SALESVIEWS_PORT "
-            "name its web server?"
+            "name its web server? "
+            "SALESVIEWS_WEB_TOKEN has to be the server's."
         ) from error
     if not isinstance(body, dict) or not isinstance(body.get("data"), dict):
         raise SalesviewsError(f"What answers at {url} is not a salesviews web server. Check SALESVIEWS_PORT.")

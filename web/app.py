@@ -8,23 +8,24 @@ from flask import Flask, Response
 
 from salesviews.lake import Lake
 from web import compression, errors
+from web.access import Access, open_to_all
 from web.answers import Answers
 from web.events import EventFeed
 from web.past import PastSnapshots
 from web.pipeline import PipelineWatch
 from web.questions import Questions
-from web.routes import across, documentation, events, lineage, operations, page, quality, sales, snapshots, views
+from web.routes import across, documentation, events, lineage, login, operations, page, quality, sales, snapshots, views
 from web.rows import Rows
 from web.snapshot import SnapshotStore
 
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # without it a form would not say that it is one of this server
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
@@ -37,7 +38,8 @@ def create_app(
     clock: Callable[[], datetime],
     last_audit: Callable[[], dict[str, Any] | None],
     source: Lake,
-    feed: EventFeed,
+    feed: EventFeed | None = None,
+    access: Access | None = None,
 ) -> Flask:
     """The application. It starts nothing: ``store`` and ``pipeline`` are started and closed by who made them.
 
@@ -45,10 +47,15 @@ def create_app(
     :param clock: now, in UTC
     :param last_audit: the result of the last `salesviews audit`, None if there was none
     :param source: the lake that ``store`` loads its snapshots from
-    :param feed: what listeners of ``/api/events`` are told; started and closed like ``store``
+    :param feed: what listeners of ``/api/events`` are told; started and closed like ``store``; default: one
+        that nobody starts, which tells of snapshots and not of what else changes
+    :param access: who may ask for what; default: the rules of a server on the loopback without a token, to which no
+        other name of a host is known
     """
     app = Flask(__name__)
     answers = Answers(pipeline, clock)
+    feed = feed or EventFeed(store, past.history, answers, last_audit)
+    access = access or Access("", "localhost")
     questions = Questions(store, past)
     rows = Rows(questions, answers)
     app.register_blueprint(sales.routes(rows, clock))
@@ -59,10 +66,13 @@ def create_app(
     app.register_blueprint(lineage.routes(source, questions, answers))
     app.register_blueprint(operations.routes(store, pipeline, answers, clock, last_audit))
     app.register_blueprint(events.routes(feed))
-    app.register_blueprint(page.routes())
+    app.register_blueprint(page.routes(access))
+    app.register_blueprint(login.routes(access))
     app.register_blueprint(documentation.routes())
+    open_to_all(app.view_functions["static"])
     errors.register(app)
     compression.register(app)
+    access.guard(app)
 
     @app.after_request
     def add_headers(response: Response) -> Response:

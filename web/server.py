@@ -17,6 +17,7 @@ from salesviews.history import History
 from salesviews.lake import Lake
 from salesviews.retention import Retention
 from salesviews.settings import Settings
+from web.access import Access
 from web.answers import Answers
 from web.app import create_app
 from web.connection import Connection
@@ -74,7 +75,10 @@ def run(settings: Settings) -> None:
     past = PastSnapshots(source, History(source, retention, now))
     pipeline = PipelineWatch(KafkaObserver(settings, lambda: store.generation), now)
     feed = EventFeed(store, past.history, Answers(pipeline, now), last_audit)
-    app = create_app(store, past, pipeline, now, last_audit, source, feed)
+    access = Access(settings.web_token, settings.host)
+    if not (access.needs_token or access.is_on_loopback):
+        logger.warning("Whoever reaches %s can read the figures: no SALESVIEWS_WEB_TOKEN is set.", settings.url)
+    app = create_app(store, past, pipeline, now, last_audit, source, feed, access)
     server = _Server(Gateway(app, feed, THREADS), feed)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)

@@ -125,3 +125,15 @@ def test_a_child_process_has_the_same_settings(environment: dict[str, str]) -> N
     """``environment`` is the inverse of ``read``, whatever is set."""
     parent = settings.read(environment)
     assert settings.read(settings.environment(parent)) == parent
+
+
+@pytest.mark.parametrize("text", ["short", "twenty letters, but a space", "é" * 30, "x" * 15])
+def test_a_token_is_long_and_never_shown(text: str) -> None:
+    """Law: what could be guessed is refused, and no message or printed setting has a token in it."""
+    with pytest.raises(SettingError) as caught:
+        settings.read({"SALESVIEWS_WEB_TOKEN": text})
+    assert text not in str(caught.value)
+    token = "x" * 16
+    read = settings.read({"SALESVIEWS_WEB_TOKEN": token})
+    assert read.web_token == token
+    assert token not in repr(read)

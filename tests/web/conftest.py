@@ -26,6 +26,7 @@ from salesviews.retention import Retention
 from salesviews.typed import SourcePartition
 from sinks.overwrites import named_files
 from web import create_app
+from web.access import Access
 from web.answers import Answers
 from web.events import EventFeed
 from web.past import PastSnapshots
@@ -194,6 +195,12 @@ def feed(store: SnapshotStore, past: PastSnapshots, pipeline: PipelineWatch, clo
 
 
 @pytest.fixture
+def access() -> Access:
+    """Of a server on the loopback, without a token."""
+    return Access("", "127.0.0.1")
+
+
+@pytest.fixture
 def app(
     silver: SilverWriter,
     store: SnapshotStore,
@@ -202,8 +209,9 @@ def app(
     clock: FakeClock,
     home: Path,
     feed: EventFeed,
+    access: Access,
 ) -> Flask:
-    return create_app(store, past, pipeline, clock, lambda: audit_result.last(home), silver.lake, feed)
+    return create_app(store, past, pipeline, clock, lambda: audit_result.last(home), silver.lake, feed, access)
 
 
 @pytest.fixture

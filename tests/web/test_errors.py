@@ -64,7 +64,7 @@ def test_every_answer_has_the_headers_of_safety(client: FlaskClient, path: str) 
     assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
     assert policy["frame-ancestors"] == "'none'"
     assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Referrer-Policy"] == "same-origin"
 
 
 def test_figures_are_not_kept_by_caches(client: FlaskClient) -> None:

@@ -18,6 +18,7 @@ from salesviews.manifest import Manifest
 from salesviews.queries import Bounds
 from salesviews.story import Story
 from web import endpoints, errors, parameters, schemas
+from web.access import personal
 from web.answers import Answers
 from web.endpoints import Endpoint
 from web.parameters import Parameter
@@ -126,6 +127,7 @@ def routes(source: Lake, questions: Questions, answers: Answers, bounds: Bounds 
     free = threading.BoundedSemaphore(AT_ONCE)
 
     @endpoints.get(blueprint, LINEAGE)
+    @personal
     def tell() -> Response:
         question = _question(source, bounds, _without_as_of(request.args))
         manifest, as_of = questions.manifest()

@@ -12,6 +12,7 @@ from flask import Blueprint, Response, request
 import salesviews
 from salesviews.manifest import Manifest
 from web import endpoints, errors, parameters, schemas
+from web.access import open_to_all
 from web.answers import Answers, instant
 from web.endpoints import Endpoint
 from web.pipeline import Observation, PipelineWatch
@@ -123,10 +124,12 @@ def routes(
     }
 
     @endpoints.get(operations, HEALTH)
+    @open_to_all
     def healthz() -> Response:
         return answers.of_value("serving", None)
 
     @endpoints.get(operations, READINESS)
+    @open_to_all
     def readyz() -> Response:
         if not pipeline.were_topics_seen:
             return errors.unready("no_topics", _missing_topics(pipeline.latest, pipeline.trouble))

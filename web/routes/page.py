@@ -2,12 +2,14 @@
 
 from flask import Blueprint, render_template
 
+from web.access import Access
 
-def routes() -> Blueprint:
+
+def routes(access: Access) -> Blueprint:
     page = Blueprint("page", __name__)
 
     @page.get("/")
     def dashboard() -> str:
-        return render_template("dashboard.html")
+        return render_template("dashboard.html", has_session=access.has_session())
 
     return page
