@@ -14,6 +14,7 @@ import signal
 from collections.abc import Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
@@ -26,7 +27,7 @@ from quixstreams.kafka.consumer import raise_for_msg_error
 from quixstreams.models import SerializationContext, Serializer
 
 from processors.tiers import Int64s
-from salesviews import topics
+from salesviews import metrics, topics
 from salesviews.errors import BrokerError
 from salesviews.settings import Settings
 
@@ -146,6 +147,7 @@ class ColumnarApplication(Application):
 
     :param settings: broker, state folder and instance name are taken from it
     :param group: consumer group
+    :param processor: what it is called in metrics
     :param batch_messages: how many messages a poll takes at most
     :param batch_timeout_s: how long a poll waits for that many; what came by then is the batch
     :param commit_batches: a checkpoint is due after so many batches, if its interval has not ended before
@@ -156,6 +158,7 @@ class ColumnarApplication(Application):
         settings: Settings,
         group: str,
         *,
+        processor: str,
         batch_messages: int,
         batch_timeout_s: float,
         commit_interval_s: float,
@@ -194,6 +197,7 @@ class ColumnarApplication(Application):
                 "linger.ms": 5,
             },
         )
+        self._processor_name = processor
         self._batch_messages = batch_messages
         self._batch_timeout_s = batch_timeout_s
 
@@ -253,6 +257,7 @@ class ColumnarApplication(Application):
             self._run_tracker.set_message_consumed(False)
             return
 
+        started_s = perf_counter()
         for batch in split(messages):
             last = batch.poll.messages[batch.rows.stop - 1]
             context = copy_context()
@@ -271,6 +276,7 @@ class ColumnarApplication(Application):
                 topic=batch.topic, partition=batch.partition, offset=batch.last_offset
             )
 
+        metrics.add_batch(self._processor_name, len(messages), perf_counter() - started_s)
         self._run_tracker.set_message_consumed(True)
         self._producer._broker_available()  # type: ignore[no-untyped-call]
         self._consumer._broker_available()  # type: ignore[no-untyped-call]

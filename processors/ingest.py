@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 
 from processors.columnar import ColumnarApplication, MessageBatch, Outgoing, OutgoingSerializer, Poll, Shared
 from processors.identity import TopicIdentity
-from salesviews import event, generation, lake, topics, typed
+from salesviews import event, generation, lake, metrics, topics, typed
 from salesviews.classification import Classifier
 from salesviews.settings import Settings
 from salesviews.typed import Interval, SourcePartition
@@ -267,6 +267,7 @@ def build(
     application = ColumnarApplication(
         settings,
         topics.ingest_group(settings, mine),
+        processor="ingest",
         batch_messages=BATCH_MESSAGES,
         batch_timeout_s=BATCH_TIMEOUT_S,
         commit_interval_s=settings.bronze_interval_s,
@@ -307,6 +308,7 @@ def build(
 
 def run(settings: Settings) -> None:
     """Run one ingest process until SIGTERM or SIGINT; it commits what it has before it ends."""
+    metrics.serve(settings)
     mine = generation.begin(lake.Lake(settings.lake))
     topics.create(settings, mine)
     build(settings, mine).run()

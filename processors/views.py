@@ -29,7 +29,7 @@ from quixstreams.models import SerializationContext, Serializer
 from processors.columnar import ColumnarApplication, MessageBatch, Shared
 from processors.counting import NOTHING, Counter, Row, TypedBatch
 from processors.positions import Positions
-from salesviews import generation, money, seed, topics, typed
+from salesviews import generation, metrics, money, seed, topics, typed
 from salesviews.errors import FencedError, LakeError
 from salesviews.lake import Lake
 from salesviews.settings import Settings
@@ -172,6 +172,7 @@ def build(
     application = ColumnarApplication(
         settings,
         topics.views_group(settings, mine),
+        processor="views",
         batch_messages=TAKE_MESSAGES,
         batch_timeout_s=TAKE_TIMEOUT_S,
         commit_interval_s=settings.snapshot_interval_s,
@@ -211,6 +212,7 @@ def build(
 
 def run(settings: Settings) -> None:
     """Run the views process until SIGTERM or SIGINT; it writes a last snapshot before it ends."""
+    metrics.serve(settings)
     target = Lake(settings.lake)
     mine = generation.begin_counting(target)
     topics.create(settings, mine)

@@ -99,7 +99,18 @@ def _sales_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 _CLIENT = ("BROKER", "KAFKA_OPTIONS", "KAFKA_PORT", "TOPIC")
-_INSTANCE = ("HOME", "BROKER", "KAFKA_PORT", "TOPIC", "PARTITIONS", "HOST", "PORT", "WEB_TOKEN", "INGEST_PROCESSES")
+_INSTANCE = (
+    "HOME",
+    "BROKER",
+    "KAFKA_PORT",
+    "TOPIC",
+    "PARTITIONS",
+    "HOST",
+    "PORT",
+    "WEB_TOKEN",
+    "METRICS_PORT",
+    "INGEST_PROCESSES",
+)
 
 
 @click.group(
@@ -170,7 +181,9 @@ def topics(timeout_s: float) -> None:
     topics.create(settings, generation.current(Lake(settings.lake)))
 
 
-@commands.command(settings=("HOME", "LAKE", *_CLIENT, "PARTITIONS", "BRONZE_INTERVAL_S", "INSTANCE"))
+@commands.command(
+    settings=("HOME", "LAKE", *_CLIENT, "PARTITIONS", "BRONZE_INTERVAL_S", "INSTANCE", "HOST", "METRICS_PORT")
+)
 def ingest() -> None:
     """Run an ingest process: raw sales to Bronze, typed batches, dead letters.
 
@@ -182,7 +195,9 @@ def ingest() -> None:
     ingest.run(settings)
 
 
-@commands.command(settings=("HOME", "LAKE", *_CLIENT, "SNAPSHOT_INTERVAL_S", "DEDUP_DAYS", "INSTANCE"))
+@commands.command(
+    settings=("HOME", "LAKE", *_CLIENT, "SNAPSHOT_INTERVAL_S", "DEDUP_DAYS", "INSTANCE", "HOST", "METRICS_PORT")
+)
 def views() -> None:
     """Run the views process: typed batches to clean sales, views, snapshots.
 

@@ -45,9 +45,9 @@ def parts(settings: Settings) -> list[Part]:
     return [
         *broker_parts,
         Part("topics", Stage.TOPICS, (_command("topics", "--wait", "600"),), ends=True),
-        Part("views", Stage.VIEWS, (_command("views"),), {"SALESVIEWS_INSTANCE": "1"}),
+        Part("views", Stage.VIEWS, (_command("views"),), _processor(settings, 1, 0)),
         *(
-            Part(f"ingest-{number}", Stage.INGEST, (_command("ingest"),), {"SALESVIEWS_INSTANCE": str(number)})
+            Part(f"ingest-{number}", Stage.INGEST, (_command("ingest"),), _processor(settings, number, number))
             for number in range(1, settings.ingest_processes + 1)
         ),
         Part(
@@ -59,6 +59,12 @@ def parts(settings: Settings) -> list[Part]:
         ),
         Part("maintain", Stage.MAINTENANCE, (_command("maintain", "--every", str(MAINTENANCE_INTERVAL_S)),)),
     ]
+
+
+def _processor(settings: Settings, number: int, place: int) -> dict[str, str]:
+    """The variables of a processor: its name among its kind, and its port among all."""
+    ports = {"SALESVIEWS_METRICS_PORT": str(settings.metrics_port + place)} if settings.metrics_port else {}
+    return {"SALESVIEWS_INSTANCE": str(number), **ports}
 
 
 def up(settings: Settings) -> None:

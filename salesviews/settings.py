@@ -51,6 +51,10 @@ def _port(text: str) -> int:
     return port
 
 
+def _port_or_none(text: str) -> int | None:
+    return _port(text) if text else None
+
+
 def _positive_int(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise ValueError("a whole number of at least 1")
@@ -116,7 +120,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("KAFKA_PORT", "9092", _port, "port of the embedded Kafka (its controller listens on a free one)"),
     Setting("TOPIC", "ventes", _text, "topic of the raw sales"),
     Setting("PARTITIONS", "4", _positive_int, "partitions of a raw topic that does not exist yet"),
-    Setting("HOST", "127.0.0.1", _text, "address on which the web server listens"),
+    Setting("HOST", "127.0.0.1", _text, "address on which the web server listens, and who serves metrics"),
     Setting("PORT", "8000", _port, "port on which the web server listens"),
     Setting(
         "WEB_TOKEN",
@@ -125,6 +129,13 @@ SETTINGS: tuple[Setting, ...] = (
         "what the web server's clients must know to see figures; single customers and sales are shown without it on "
         "the loopback only",
         secret=True,
+    ),
+    Setting(
+        "METRICS_PORT",
+        "",
+        _port_or_none,
+        "port on which ingest and views serve their /metrics, on the same address as the web server; `up` gives each "
+        "process the next one; default: they serve none",
     ),
     Setting("BRONZE_INTERVAL_S", "5", _positive_seconds, "seconds between two Bronze commits"),
     Setting("SNAPSHOT_INTERVAL_S", "3", _positive_seconds, "seconds between two Silver snapshots"),
@@ -163,6 +174,7 @@ class Settings:
     host: str
     port: int
     web_token: str = field(repr=False)
+    metrics_port: int | None
     bronze_interval_s: float
     snapshot_interval_s: float
     dedup_days: int
@@ -217,7 +229,7 @@ def environment(settings: Settings) -> dict[str, str]:
     """The environment variables that ``read`` turns into the same settings: what a child process is started with."""
     values = {setting: getattr(settings, setting.name.lower()) for setting in SETTINGS}
     texts = {
-        setting.variable: json.dumps(value) if isinstance(value, dict) else str(value)
+        setting.variable: json.dumps(value) if isinstance(value, dict) else "" if value is None else str(value)
         for setting, value in values.items()
     }
     if settings.is_broker_embedded:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from deltalake import ColumnProperties, CommitProperties, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
+from salesviews import metrics
 from salesviews.errors import LakeError
 from salesviews.lake import Lake, Table
 
@@ -72,15 +73,16 @@ def append_once(lake: Lake, table: Table, streams: Sequence[Stream]) -> int:
             return 0
         new = pa.concat_tables(rows)
         try:
-            write_deltalake(
-                handle,
-                new,
-                mode="append",
-                writer_properties=writer_properties(table),
-                commit_properties=CommitProperties(
-                    app_transactions=transactions, max_commit_retries=_RETRIES_IN_AN_ATTEMPT
-                ),
-            )
+            with metrics.commit(table.name):
+                write_deltalake(
+                    handle,
+                    new,
+                    mode="append",
+                    writer_properties=writer_properties(table),
+                    commit_properties=CommitProperties(
+                        app_transactions=transactions, max_commit_retries=_RETRIES_IN_AN_ATTEMPT
+                    ),
+                )
         except (CommitFailedError, OSError) as error:
             _log.info("commit to %s did not go through (attempt %d): %s", table.name, attempt + 1, error)
             failure = error

@@ -10,7 +10,7 @@ from typing import Any
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
-from salesviews import files, lake
+from salesviews import files, lake, metrics
 from salesviews.errors import FencedError
 from salesviews.lake import Lake, Table
 from salesviews.manifest import DataFile, Manifest
@@ -40,18 +40,19 @@ def overwrite(
     :raises FencedError: if another writer was faster
     """
     try:
-        write_deltalake(
-            handle,
-            rows,
-            mode="overwrite",
-            predicate=predicate,
-            schema_mode="overwrite" if table is lake.SNAPSHOTS else None,  # an older program's has fewer columns
-            writer_properties=writer or WriterProperties(),
-            commit_properties=CommitProperties(
-                custom_metadata=dict(metadata) if metadata else None,
-                app_transactions=[Transaction(name, version) for name, version in transactions.items()],
-            ),
-        )
+        with metrics.commit(table.name):
+            write_deltalake(
+                handle,
+                rows,
+                mode="overwrite",
+                predicate=predicate,
+                schema_mode="overwrite" if table is lake.SNAPSHOTS else None,  # an older program's has fewer columns
+                writer_properties=writer or WriterProperties(),
+                commit_properties=CommitProperties(
+                    custom_metadata=dict(metadata) if metadata else None,
+                    app_transactions=[Transaction(name, version) for name, version in transactions.items()],
+                ),
+            )
     except CommitFailedError as error:
         raise fenced(table, f"did not take the commit: {error}") from error
 

@@ -7,14 +7,28 @@ from typing import Any
 from flask import Flask, Response
 
 from salesviews.lake import Lake
-from web import compression, errors
+from web import compression, errors, exposition
 from web.access import Access, open_to_all
 from web.answers import Answers
 from web.events import EventFeed
+from web.exposition import State
 from web.past import PastSnapshots
 from web.pipeline import PipelineWatch
 from web.questions import Questions
-from web.routes import across, documentation, events, lineage, login, operations, page, quality, sales, snapshots, views
+from web.routes import (
+    across,
+    documentation,
+    events,
+    lineage,
+    login,
+    metrics,
+    operations,
+    page,
+    quality,
+    sales,
+    snapshots,
+    views,
+)
 from web.rows import Rows
 from web.snapshot import SnapshotStore
 
@@ -58,6 +72,7 @@ def create_app(
     access = access or Access("", "localhost")
     questions = Questions(store, past)
     rows = Rows(questions, answers)
+    registry = exposition.register(app, State(store, pipeline, feed, source, clock, last_audit))
     app.register_blueprint(sales.routes(rows, clock))
     app.register_blueprint(views.routes(questions, answers, rows))
     app.register_blueprint(across.routes(rows))
@@ -66,6 +81,7 @@ def create_app(
     app.register_blueprint(lineage.routes(source, questions, answers))
     app.register_blueprint(operations.routes(store, pipeline, answers, clock, last_audit))
     app.register_blueprint(events.routes(feed))
+    app.register_blueprint(metrics.routes(registry))
     app.register_blueprint(page.routes(access))
     app.register_blueprint(login.routes(access))
     app.register_blueprint(documentation.routes())

@@ -1,0 +1,16 @@
+"""``/metrics``, for Prometheus. It needs the token like figures do: Prometheus sends it (``authorization``)."""
+
+from flask import Blueprint, Response, request
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+
+def routes(registry: CollectorRegistry) -> Blueprint:
+    metrics = Blueprint("metrics", __name__)
+
+    @metrics.get("/metrics")
+    def expose() -> Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return Response(encode(registry), content_type=content_type)
+
+    return metrics
