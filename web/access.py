@@ -21,11 +21,11 @@ from math import ceil
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-from flask import Flask, Response, redirect, request
+from flask import Flask, Response, current_app, redirect, request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from werkzeug.wrappers import Response as AnyResponse
 
-from web import errors
+from web import endpoints, errors
 from web.attempts import Attempts
 
 COOKIE = "salesviews_session"
@@ -168,14 +168,21 @@ class Access:
 
 def _ask_for_token() -> AnyResponse:
     """The login page where a person looks at a page, 401 for programs."""
-    is_page = request.blueprint == "page" or "text/html" in request.headers.get("Accept", "")
-    if is_page and request.method in ("GET", "HEAD") and not request.path.startswith("/api/"):
+    if _is_page() and request.method in ("GET", "HEAD"):
         return redirect(f"/login?next={quote(request.full_path.rstrip('?'), safe='/')}", 303)
     answer = errors.response(
         401, "token_needed", "This needs the token: send it as `Authorization: Bearer …`, or sign in at /login."
     )
     answer.headers["WWW-Authenticate"] = 'Bearer realm="salesviews"'
     return answer
+
+
+def _is_page() -> bool:
+    """Whether a person looks at it: a page, or a mistyped address of one."""
+    if (endpoint := endpoints.of(current_app).get(request.path)) is not None:
+        return endpoint.media == "text/html"
+    is_asked_for = "text/html" in request.headers.get("Accept", "")
+    return request.blueprint == "page" or (is_asked_for and not request.path.startswith("/api/"))
 
 
 def _is_from_here() -> bool:

@@ -1,10 +1,13 @@
 """A client's connection: uvicorn's, which also ends those that send their requests too slowly."""
 
 import asyncio
+import sys
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from web import errors
 from web.routes.events import PLACE
 
 HEAD_TIMEOUT_S = 10.0
@@ -35,6 +38,15 @@ class Connection(H11Protocol):
             self.transport.abort()
         else:
             super().shutdown()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no request is refused in the one form of an error; called while the reason is handled."""
+        status = HTTPStatus(getattr(sys.exc_info()[1], "error_status_hint", HTTPStatus.BAD_REQUEST))
+        answer = errors.of_status(status, msg)
+        answer.headers["Connection"] = "close"
+        head = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in answer.headers)]
+        self.transport.write("\r\n".join([*head, "", ""]).encode() + answer.get_data())
+        self.transport.close()
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

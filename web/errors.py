@@ -5,6 +5,7 @@ A client never sees a traceback: an unexpected error is logged with it, and answ
 
 import difflib
 import logging
+from http import HTTPStatus
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -31,6 +32,11 @@ def response(status: int, code: str, message: str, parameter: str | None = None)
     if parameter is not None:
         error["parameter"] = parameter
     return json_response({"error": error}, status)
+
+
+def of_status(status: HTTPStatus, message: str) -> Response:
+    """Where the status says which kind of error it is."""
+    return response(status.value, status.phrase.lower().replace(" ", "_"), message)
 
 
 def unready(code: str, message: str) -> Response:

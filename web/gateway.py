@@ -6,7 +6,6 @@ Listeners of events hold none: they are tasks of the event loop.
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from a2wsgi import WSGIMiddleware
 from flask import Flask
 
+from web import errors
 from web.events import EventFeed, Place
 from web.routes.events import PLACE
 
@@ -21,13 +21,18 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+LARGEST_HEAD_BYTES = 32 * 1024
+"""Of the request line and all headers: an address with some hundred filters. What is larger is 431."""
+
 LARGEST_BODY_BYTES = 64 * 1024
+"""No request needs more than a small form. What is larger is 413."""
+
 BODY_TIMEOUT_S = 10.0
 HEARTBEAT_S = 15.0
 """After so long without an event a listener gets a comment: who is between does not close the connection."""
 
 
-class _RefusedBodyError(Exception):
+class _RefusedError(Exception):
     def __init__(self, status: HTTPStatus, message: str) -> None:
         super().__init__(message)
         self.status = status
@@ -50,8 +55,9 @@ class Gateway:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         self._loop = asyncio.get_running_loop()
         try:
+            _check_head(scope)
             body = await _body(scope, receive)
-        except _RefusedBodyError as error:
+        except _RefusedError as error:
             await _refuse(error, send)
             return
 
@@ -124,6 +130,17 @@ async def _happens(event: asyncio.Event, within_s: float) -> bool:
     return True
 
 
+def _check_head(scope: Message) -> None:
+    """uvicorn limits what comes in pieces: a head that comes at once may be larger."""
+    size = len(scope["raw_path"]) + len(scope["query_string"])
+    size += sum(len(name) + len(value) for name, value in scope["headers"])
+    if size > LARGEST_HEAD_BYTES:
+        raise _RefusedError(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            f"Address and headers have {size} bytes; at most {LARGEST_HEAD_BYTES} are read.",
+        )
+
+
 async def _body(scope: Message, receive: Receive) -> bytes:
     """The whole body of a request; its length is put into the headers, where it came in chunks."""
     body = bytearray()
@@ -135,28 +152,21 @@ async def _body(scope: Message, receive: Receive) -> bytes:
                 body += message.get("body", b"")
                 has_more = message.get("more_body", False)
                 if len(body) > LARGEST_BODY_BYTES:
-                    raise _RefusedBodyError(
+                    raise _RefusedError(
                         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body has at most {LARGEST_BODY_BYTES} bytes here."
                     )
     except TimeoutError:
-        raise _RefusedBodyError(
-            HTTPStatus.REQUEST_TIMEOUT, f"The body did not come within {BODY_TIMEOUT_S:g} s."
-        ) from None
+        raise _RefusedError(HTTPStatus.REQUEST_TIMEOUT, f"The body did not come within {BODY_TIMEOUT_S:g} s.") from None
     if body:
         headers = [pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"transfer-encoding")]
         scope["headers"] = [*headers, (b"content-length", str(len(body)).encode())]
     return bytes(body)
 
 
-async def _refuse(refused: _RefusedBodyError, send: Send) -> None:
-    """In the one form of an error (``web.errors``); the connection is closed, as the rest of the body is not read."""
-    code = refused.status.phrase.lower().replace(" ", "_")
-    error = {"status": refused.status.value, "code": code, "message": str(refused)}
-    text = json.dumps({"error": error}).encode() + b"\n"
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(text)).encode()),
-        (b"connection", b"close"),
-    ]
+async def _refuse(refused: _RefusedError, send: Send) -> None:
+    """The connection is closed, as the rest of the body is not read."""
+    answer = errors.of_status(refused.status, str(refused))
+    answer.headers["Connection"] = "close"
+    headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers]
     await send({"type": "http.response.start", "status": refused.status.value, "headers": headers})
-    await send({"type": "http.response.body", "body": text, "more_body": False})
+    await send({"type": "http.response.body", "body": answer.get_data(), "more_body": False})

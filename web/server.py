@@ -22,7 +22,7 @@ from web.answers import Answers
 from web.app import create_app
 from web.connection import Connection
 from web.events import LISTENERS, EventFeed
-from web.gateway import Gateway
+from web.gateway import LARGEST_HEAD_BYTES, Gateway
 from web.past import PastSnapshots
 from web.pipeline import KafkaObserver, PipelineWatch
 from web.snapshot import SnapshotStore
@@ -35,7 +35,6 @@ THREADS = 8
 OTHER_CONNECTIONS = 500
 """Beside those of the listeners."""
 
-LARGEST_HEAD_BYTES = 32 * 1024
 IDLE_S = 30
 """A connection without a request is closed after it."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -116,13 +117,25 @@ def test_a_body_has_a_limit(served: Served) -> None:
     assert served.ask("POST", "/length", iter([b"ab", b"c"])) == (200, b"3 3")
     status, answer = served.ask("POST", "/length", b"x" * (gateway.LARGEST_BODY_BYTES + 1))
     assert status == 413
-    assert b'"code": "request_entity_too_large"' in answer
+    assert b'"code":"request_entity_too_large"' in answer
 
 
 def test_a_head_has_a_limit(served: Served) -> None:
     """Beyond it the server does not go on reading."""
-    with served.raw(b"GET /length HTTP/1.1\r\nX: " + b"x" * (server.LARGEST_HEAD_BYTES + 1)) as client:
-        assert client.recv(100).startswith(b"HTTP/1.1 4")
+    with served.raw(b"GET /length HTTP/1.1\r\nX: " + b"x" * (gateway.LARGEST_HEAD_BYTES + 1)) as client:
+        answer = client.recv(10_000)
+        assert answer.startswith(b"HTTP/1.1 431")
+        assert b'"code":"request_header_fields_too_large"' in answer
+
+
+def test_what_is_no_request_is_refused_in_the_one_form(served: Served) -> None:
+    """A program finds status, code and message in the same place as ever."""
+    with served.raw(b"what is this\r\n\r\n") as client:
+        answer = client.recv(10_000)
+    head, body = answer.split(b"\r\n\r\n", 1)
+    assert head.startswith(b"HTTP/1.1 400 Bad Request")
+    assert b"Content-Type: application/json" in head
+    assert json.loads(body)["error"]["code"] == "bad_request"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from web import endpoints
 
-PAGES = {"/"}
+PAGES = {"/", "/login", "/logout"}
 """Addresses for people, that are no part of the API."""
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from salesviews import settings as settings_module
 from salesviews.settings import Settings
-from web import server
+from web import gateway, server
 
 
 @pytest.fixture
@@ -129,10 +129,10 @@ def test_a_request_that_is_too_large_is_refused(
         finally:
             connection.close()
 
-    assert status("GET", f"/api/sales?pays={'x' * (server.LARGEST_HEADER_BYTES // 2)}") == 503
-    assert status("GET", f"/api/sales?pays={'x' * server.LARGEST_HEADER_BYTES}") == 431
-    assert status("POST", "/api/sales", b"x" * (server.LARGEST_BODY_BYTES - 1)) == 405
-    assert status("POST", "/api/sales", b"x" * server.LARGEST_BODY_BYTES) == 413
+    assert status("GET", f"/api/sales?pays={'x' * (gateway.LARGEST_HEAD_BYTES // 2)}") == 503
+    assert status("GET", f"/api/sales?pays={'x' * gateway.LARGEST_HEAD_BYTES}") == 431
+    assert status("POST", "/api/sales", b"x" * gateway.LARGEST_BODY_BYTES) == 405
+    assert status("POST", "/api/sales", b"x" * (gateway.LARGEST_BODY_BYTES + 1)) == 413
     assert status("GET", "/healthz") == 200
 
 

@@ -5,17 +5,28 @@ Where nothing does, the answer ends here, and a listener comes back after its ``
 
 from flask import Blueprint, Response, request
 
-from web import errors, parameters
+from web import endpoints, errors, parameters
+from web.endpoints import Endpoint
 from web.events import LISTENERS, EventFeed
 
 PLACE = "salesviews.place"
 """Key of the ASGI scope under which the place of a listener is left to who keeps its answer open."""
 
+EVENTS = Endpoint(
+    "/api/events",
+    "what changes, as server-sent events, until the client leaves",
+    media="text/event-stream",
+    doc="`snapshot`: one is served; its id, age, `caught_up`, and the views and roll-ups that `changed`. `state`: "
+    "`caught_up`, `failure` or `audit` changed. Who comes back with `Last-Event-ID` is told what it missed.",
+    has_as_of=False,
+    failures={503: "there are too many listeners: come back after `Retry-After`"},
+)
+
 
 def routes(feed: EventFeed) -> Blueprint:
     events = Blueprint("events", __name__)
 
-    @events.get("/api/events")
+    @endpoints.get(events, EVENTS)
     def listen() -> Response:
         parameters.read((), request.args)
         if feed.listeners >= LISTENERS:
