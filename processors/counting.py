@@ -19,7 +19,7 @@ from processors.tiers import Int64s, Mask
 from salesviews import event, files, lake, typed
 from salesviews.lake import Lake
 from salesviews.typed import Interval
-from salesviews.views import VIEWS, Source, View
+from salesviews.views import Kept, Source, View, kept
 
 _DAY_US = 86_400_000_000
 _DAYS = np.array(["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"])
@@ -51,7 +51,7 @@ class Counted:
 
     :param clean: rows of ``lake.CLEAN``
     :param rejected: rows of ``lake.REJECTED``
-    :param rows: what each view gains
+    :param rows: what each view gains that is kept in windows
     """
 
     clean: pa.Table
@@ -144,7 +144,7 @@ class Counter:
     def _sums(self, sources: dict[Source, pa.Table]) -> Iterator[Row]:
         for source, table in sources.items():
             self._connection.register(source.value, table)
-        for view in VIEWS:
+        for view in kept(Kept.IN_WINDOWS):
             keys = [f"{dimension.sql} AS {dimension.name}" for dimension in view.key]
             sums = [f"{measure.sql}::HUGEINT AS {measure.name}" for measure in view.measures]
             columns = ", ".join([*keys, view.start_ms_sql, *sums])
@@ -213,7 +213,7 @@ def _rejected_rows(
 def _sale_columns(sales: pa.Table, new_clients: Int64s) -> pa.Table:
     cents = pc.multiply(sales.column("montant"), pa.scalar(100, pa.int8())).cast(pa.int64())
     return (
-        sales.select(["timestamp", "quantite", "produit_nom", "categorie", "pays", "segment"])
+        sales.select(["client_id", "timestamp", "quantite", "produit_nom", "categorie", "pays", "segment"])
         .append_column("montant_cents", cents)
         .append_column("nouveau_client", pa.array(new_clients))
     )

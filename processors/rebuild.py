@@ -340,7 +340,9 @@ class _Rebuild:
         self._check_is_newest(announced)
         topics = self._topics(self._settings, new.generation)
         seeds = topics.begin(made.positions(new.positions).to_state(), made.sums(), new.positions)
-        topics.retract({view: each.removed_keys for view, each in compared.items()})
+        topics.retract(
+            {view: each.removed_keys for view, each in compared.items() if view.kept is views.Kept.IN_WINDOWS}
+        )
         return seeds
 
     # ---- 5, 6 ----

@@ -235,10 +235,13 @@ class Regeneration:
         return Positions(marks, boundaries)
 
     def sums(self) -> Iterator[seed.Row]:
-        """The sums of each key and window of each view."""
-        for view in views.VIEWS:
+        """The sums of each key and window of each view that is kept in windows."""
+        for view in views.kept(views.Kept.IN_WINDOWS):
             width = len(view.key)
-            columns = [*view.key_names, f"epoch_us({view.window.column}::TIMESTAMPTZ) // 1000", *view.measure_names]
+            measures = [
+                f"epoch_us({each.name})" if each.unit is views.Unit.MOMENT_US else each.name for each in view.measures
+            ]
+            columns = [*view.key_names, f"epoch_us({view.window.column}::TIMESTAMPTZ) // 1000", *measures]
             cursor = self._recount.connection.cursor()
             cursor.execute("SET TimeZone = 'UTC'")
             cursor.execute(f"SELECT {', '.join(columns)} FROM {recomputed(view)}")

@@ -17,8 +17,7 @@ has already. A crash after 3 restores the local state from the changelogs.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from operator import add
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -33,7 +32,7 @@ from salesviews import generation, metrics, money, seed, topics, typed
 from salesviews.errors import FencedError, LakeError
 from salesviews.lake import Lake
 from salesviews.settings import Settings
-from salesviews.views import DAY, VIEWS, Window
+from salesviews.views import DAY, Kept, Measure, Unit, Window, kept
 from sinks.contents import Change
 from sinks.silver import SilverSink, Take, ViewChange
 
@@ -44,15 +43,18 @@ COMMIT_TAKES = 8
 _NEVER_MS = 10**15
 """Grace of the windows: longer than any data, as late sales always count."""
 
-_BY_NAME = {view.name: view for view in VIEWS}
+_KEPT_HERE = kept(Kept.IN_WINDOWS)
+_BY_NAME = {view.name: view for view in _KEPT_HERE}
 
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _LARGEST = 2**63 - 1
 """The largest integer that the state's JSON takes."""
 
 
 class Sums(BaseAggregator[list[int | str]]):
-    """Adds the measures of rows, place by place. A sum beyond 64 bits is kept as text."""
+    """Combines the measures of rows, place by place. A sum beyond 64 bits is kept as text."""
 
     @property
     def state_suffix(self) -> str:
@@ -63,7 +65,7 @@ class Sums(BaseAggregator[list[int | str]]):
 
     def agg(self, old: list[int | str], new: dict[str, Any], timestamp: int) -> list[int | str]:  # noqa: ARG002 - of BaseAggregator
         gained: list[int] = new["sommes"]
-        totals = map(add, map(int, old), gained) if old else gained
+        totals = _BY_NAME[new["vue"]].combined(list(map(int, old)), gained) if old else gained
         return [total if abs(total) <= _LARGEST else str(total) for total in totals]
 
     def result(self, value: list[int | str]) -> list[int]:
@@ -80,7 +82,8 @@ class CountedTake(Shared):
     def of_window(self, window: Window) -> Iterator[dict[str, Any]]:
         for view, key, start_ms, sums in self.rows:
             if view.window == window:
-                yield {"cle": orjson.dumps([view.name, *key]), "debut_ms": start_ms, "sommes": sums}
+                cle = orjson.dumps([view.name, *key])
+                yield {"cle": cle, "vue": view.name, "debut_ms": start_ms, "sommes": sums}
 
 
 class Taking:
@@ -156,10 +159,22 @@ class PublicationSerializer(Serializer):
 
     def __call__(self, value: ViewChange, ctx: SerializationContext) -> bytes:  # noqa: ARG002 - the signature of Serializer
         measures = {
-            measure.name: orjson.Fragment(money.text_of(total) if measure.is_money else str(total))
+            measure.name: orjson.Fragment(_text_of(measure, total))
             for measure, total in zip(value.view.measures, value.change.measures, strict=True)
         }
         return publication_key(value)[:-1] + b"," + orjson.dumps(measures)[1:]
+
+
+def _text_of(measure: Measure, total: int) -> str:
+    """A measure in JSON."""
+    match measure.unit:
+        case Unit.CENTS:
+            return money.text_of(total)
+        case Unit.MOMENT_US:
+            moment = _EPOCH + timedelta(microseconds=total)
+            return f'"{moment:%Y-%m-%dT%H:%M:%S.%f}Z"'
+        case _:
+            return str(total)
 
 
 def build(
@@ -190,12 +205,12 @@ def build(
         view.name: application.topic(
             topics.vues(view).name, key_serializer="bytes", value_serializer=PublicationSerializer()
         )
-        for view in VIEWS
+        for view in _KEPT_HERE
     }
 
     counted = application.dataframe(typees).apply(Taking(settings, application).take, stateful=True)
     counted.apply(lambda taken: taken.take).sink(silver)
-    for window in dict.fromkeys(view.window for view in VIEWS):
+    for window in dict.fromkeys(view.window for view in _KEPT_HERE):
         changes = (
             counted.apply(lambda taken, window=window: taken.of_window(window), expand=True)
             .group_by(lambda row: row["cle"], name=window.column)

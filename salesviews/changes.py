@@ -3,7 +3,7 @@
 It is for the review of a change of rules or views: how many keys of each view, how much money, and which keys the most.
 """
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,12 @@ import duckdb
 import pyarrow as pa
 
 from salesviews.differences import name
-from salesviews.views import View
+from salesviews.views import Combination, Unit, View
 
 
 @dataclass(frozen=True)
 class Total:
-    """The sum of a measure over a view; None where the view did not have it, or does not exist."""
+    """A measure of all rows of a view together; None where the view did not have it, or does not exist."""
 
     measure: str
     before: str | None
@@ -102,7 +102,7 @@ def compare(view: View, before: pa.Table | None, after: pa.Table, shown: int) ->
             removed if is_comparable else held.num_rows if before is not None else 0,
             total - added - removed,
             tuple(_totals(connection, view, before, after)),
-            tuple(_examples(connection, keys, measures, _money(view), shown)) if is_comparable else (),
+            tuple(_examples(connection, keys, measures, view, shown)) if is_comparable else (),
         )
         gone = connection.sql(f"SELECT {', '.join(map(name, keys))} FROM compared WHERE is_removed").to_arrow_table()
         return Compared(change, gone)
@@ -111,33 +111,39 @@ def compare(view: View, before: pa.Table | None, after: pa.Table, shown: int) ->
 def _totals(
     connection: duckdb.DuckDBPyConnection, view: View, before: pa.Table | None, after: pa.Table
 ) -> Iterator[Total]:
-    for measure in view.measure_names:
+    for measure in view.measures:
         sums: list[str | None] = []
         for rows in (before, after):
-            if rows is None or measure not in rows.column_names:
+            if rows is None or measure.name not in rows.column_names:
                 sums.append(None)
                 continue
-            connection.register("rows", rows.select([measure]))
-            [(total,)] = connection.execute(f"SELECT coalesce(sum({name(measure)}), 0)::VARCHAR FROM rows").fetchall()
+            connection.register("rows", rows.select([measure.name]))
+            combined = f"{measure.combination}({name(measure.name)})"
+            nothing = ", 0" if measure.combination is Combination.SUM else ""
+            [(total,)] = connection.execute(f"SELECT coalesce({combined}{nothing})::VARCHAR FROM rows").fetchall()
             connection.unregister("rows")
             sums.append(total)
         if sums[0] != sums[1]:
-            yield Total(measure, *sums)
+            yield Total(measure.name, *sums)
 
 
 def _examples(
     connection: duckdb.DuckDBPyConnection,
     keys: Sequence[str],
     measures: Sequence[str],
-    money: Container[str],
+    view: View,
     shown: int,
 ) -> Iterator[Example]:
     if not measures:
         return
-    sizes = {
-        each: f"abs(coalesce({name(f'a_{each}')}, 0)::DECIMAL(38,2) - coalesce({name(f'b_{each}')}, 0)::DECIMAL(38,2))"
-        for each in measures
-    }
+    moments = {measure.name for measure in view.measures if measure.unit is Unit.MOMENT_US}
+    money = {measure.name for measure in view.measures if measure.is_money}
+
+    def number(side: str, measure: str) -> str:
+        column = name(f"{side}_{measure}")
+        return f"coalesce({f'epoch_us({column})' if measure in moments else column}, 0)::DECIMAL(38,2)"
+
+    sizes = {each: f"abs({number('a', each)} - {number('b', each)})" for each in measures}
     # Money first: a change of an amount says more than one of a count.
     [changed] = connection.execute(
         f"SELECT {', '.join(f'max({size})' for size in sizes.values())} FROM compared"
@@ -178,7 +184,3 @@ def lines(changes: Sequence[ViewChange]) -> Iterator[str]:
 
 def _shown(value: str | None) -> str:
     return "none" if value is None else value
-
-
-def _money(view: View) -> frozenset[str]:
-    return frozenset(measure.name for measure in view.measures if measure.is_money)

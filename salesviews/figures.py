@@ -21,7 +21,7 @@ from salesviews.errors import LakeError, ParameterError
 from salesviews.lake import Table
 from salesviews.queries import Queries
 
-Value = int | float | Decimal | None
+Value = int | float | Decimal | datetime | None
 """A measure: a Decimal is an amount."""
 
 WINDOW = "window"
@@ -111,7 +111,7 @@ class Address:
     def starts(self) -> tuple[datetime, datetime] | None:
         """The windows that the figure sums: those that start at or after the first and before the second; None: all."""
         if self.start is not None:
-            return self.start, self.start + self.of.view.window.duration
+            return self.start, self.of.view.window.end(self.start)
         year, month = self.key.get("annee"), self.key.get("mois")
         if year is None or not 1 <= year < 9999 or not 1 <= (month or 1) <= 12:
             return None
@@ -125,10 +125,9 @@ class Address:
         """The time that these windows cover: from the first to before the second; None: all of it."""
         if self.starts is None:
             return None
-        duration = self.of.view.window.duration
+        window = self.of.view.window
         first, end = self.starts
-        windows_before_end = (end - timedelta(microseconds=1) - _EPOCH) // duration
-        return first, _EPOCH + (windows_before_end + 1) * duration
+        return first, window.end(window.start(end - timedelta(microseconds=1)))
 
     @property
     def conditions(self) -> dict[str, str]:
@@ -266,12 +265,12 @@ def _read(field: pa.Field, text: str) -> Any:
 
 def _read_start(window: views.Window, text: str) -> datetime:
     is_day = pa.types.is_date32(window.arrow)
-    example = "2025-12-22" if is_day else "2025-12-22T10:00"
+    example = "2025-12-01" if is_day else "2025-12-22T10:00"
     try:
         start = datetime.fromisoformat(text)
         start = start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)
-        before = start - (start - _EPOCH) % window.duration
-        after = before + window.duration
+        before = window.start(start)
+        after = window.end(before)
     except (ValueError, OverflowError):
         raise ParameterError(
             WINDOW, f"{WINDOW}={text!r} cannot be used: it takes the start of a {window.column} in UTC, as {example}."
@@ -333,5 +332,5 @@ def _amount(cents: Any) -> Decimal | None:
     return None if cents is None else Decimal(money.text_of(int(cents)))
 
 
-def _number(value: Any) -> int | float | None:
+def _number(value: Any) -> int | float | datetime | None:
     return int(value) if isinstance(value, Decimal) else value

@@ -97,7 +97,7 @@ def _address(address: Address) -> dict[str, Any]:
         },
         "window": None
         if window is None or address.start is None
-        else {"column": window.column, "start": address.start, "end": address.start + window.duration},
+        else {"column": window.column, "start": address.start, "end": window.end(address.start)},
     }
 
 

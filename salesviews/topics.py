@@ -66,7 +66,12 @@ def vues(view: views.View) -> Topic:
 
 
 def all_topics(settings: Settings, generation: int = 0) -> list[Topic]:
-    return [raw(settings), rejets(settings), typees(settings, generation), *map(vues, views.VIEWS)]
+    return [
+        raw(settings),
+        rejets(settings),
+        typees(settings, generation),
+        *map(vues, views.kept(views.Kept.IN_WINDOWS)),
+    ]
 
 
 def ingest_group(settings: Settings, generation: int = 0) -> str:

@@ -3,11 +3,13 @@
 A view is keyed sums over tumbling windows. ``processors/views`` combines and sums it, ``sinks/silver`` writes its
 table, ``vues-<name>`` carries its changes, ``web`` loads it: all from the declaration.
 
-Measures only ever add, which is what makes a view exact under late data, replay and any batching.
+Measures only ever add, or are the least or the most, which is what makes a view exact under late data, replay and any
+batching.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
@@ -25,6 +27,19 @@ class Source(StrEnum):
     """Every received message with its outcome in ``motif`` (``valide``, ``doublon`` or a rejection)."""
 
 
+class Kept(StrEnum):
+    """Where the sums of a view are kept, and so what a key costs."""
+
+    IN_WINDOWS = "windows"
+    """In the windows of Quix Streams: 70 µs for each key and window of a poll. ``vues-<name>`` has each change."""
+    IN_SILVER = "silver"
+    """In its own table: a snapshot adds the sales since the one before (``sinks.accumulation``). For keys that hardly
+    combine, as there are many of them. Its source is ``SALES``, without ``nouveau_client``; it has no topic."""
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 @dataclass(frozen=True)
 class Window:
     """A tumbling window: its column is the window's start in UTC."""
@@ -33,13 +48,44 @@ class Window:
     duration: timedelta
     arrow: pa.DataType
 
-    @property
-    def duration_ms(self) -> int:
-        return self.duration // timedelta(milliseconds=1)
+    def start_ms_sql(self, clock: str) -> str:
+        """SQL for the start of the window of a timestamp column, in milliseconds.
+
+        By microseconds: DuckDB rounds to milliseconds, and would put the last half of one into the next window.
+        """
+        duration_ms = self.duration // timedelta(milliseconds=1)
+        return f"epoch_us({clock}) // {duration_ms * 1000} * {duration_ms}"
+
+    def start(self, moment: datetime) -> datetime:
+        """Of the window that a moment is in."""
+        return moment - (moment - _EPOCH) % self.duration
+
+    def end(self, start: datetime) -> datetime:
+        """Where the window after it starts."""
+        return start + self.duration
+
+
+@dataclass(frozen=True)
+class CalendarMonth(Window):
+    """A month, by the calendar. Only views that are kept in Silver can have it: Quix Streams' windows are all as long.
+
+    :param duration: of the longest
+    """
+
+    def start_ms_sql(self, clock: str) -> str:
+        # Without its zone, which is UTC's: truncating with one is slow.
+        return f"epoch_us(date_trunc('month', make_timestamp(epoch_us({clock})))) // 1000"
+
+    def start(self, moment: datetime) -> datetime:
+        return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+    def end(self, start: datetime) -> datetime:
+        return self.start(start + self.duration)
 
 
 HOUR = Window("heure", timedelta(hours=1), pa.timestamp("us", tz="UTC"))
 DAY = Window("jour", timedelta(days=1), pa.date32())
+MONTH = CalendarMonth("debut_mois", timedelta(days=31), pa.date32())
 
 
 @dataclass(frozen=True)
@@ -47,6 +93,7 @@ class Dimension:
     """A key column of a view.
 
     :param sql: its value for one row of the source; never NULL
+    :param is_personal: its values are single persons: who may see figures of it is limited
     """
 
     name: str
@@ -54,6 +101,8 @@ class Dimension:
     arrow: pa.DataType
     doc: str
     example: str = field(default="", repr=False)
+    # It decides who may see a figure, not what the figure is: no part of the definition's digest.
+    is_personal: bool = field(default=False, repr=False)
 
 
 class Unit(StrEnum):
@@ -63,9 +112,33 @@ class Unit(StrEnum):
     QUANTITY = "quantity"
     CENTS = "cents"
     """The column is the amount."""
+    MOMENT_US = "moment_us"
+    """Microseconds since 1970; the column is the moment, in UTC."""
 
 
-_ARROW_TYPES = {Unit.COUNT: pa.int64(), Unit.QUANTITY: pa.decimal128(38, 0), Unit.CENTS: money.SUM_ARROW}
+_ARROW_TYPES = {
+    Unit.COUNT: pa.int64(),
+    Unit.QUANTITY: pa.decimal128(38, 0),
+    Unit.CENTS: money.SUM_ARROW,
+    Unit.MOMENT_US: pa.timestamp("us", tz="UTC"),
+}
+
+
+class Combination(StrEnum):
+    """How two values of a measure become one: the name of DuckDB's aggregate. Order and repetition of parts are one."""
+
+    SUM = "sum"
+    LEAST = "min"
+    MOST = "max"
+
+    def of(self, held: int, gained: int) -> int:
+        match self:
+            case Combination.SUM:
+                return held + gained
+            case Combination.LEAST:
+                return min(held, gained)
+            case Combination.MOST:
+                return max(held, gained)
 
 
 @dataclass(frozen=True)
@@ -82,9 +155,10 @@ class Distinct:
 
 @dataclass(frozen=True)
 class Measure:
-    """A sum of integers over the rows of a window.
+    """A sum of integers over the rows of a window, or the least or the most of them.
 
     :param sql: the aggregate over the source's rows, an integer and never NULL
+    :param combination: of the values of two parts of the rows
     :param distinct: None: it adds over any keys and windows
     """
 
@@ -92,6 +166,7 @@ class Measure:
     sql: str
     doc: str
     unit: Unit = Unit.COUNT
+    combination: Combination = Combination.SUM
     # It decides what may be asked of a figure, not what the figure is: no part of the definition's digest.
     distinct: Distinct | None = field(default=None, repr=False)
 
@@ -119,22 +194,29 @@ class View:
     measures: tuple[Measure, ...]
     doc: str
     clock: str = "timestamp"
+    kept: Kept = Kept.IN_WINDOWS
 
     @property
     def key_names(self) -> tuple[str, ...]:
         return tuple(dimension.name for dimension in self.key)
 
     @property
-    def start_ms_sql(self) -> str:
-        """SQL for the start of a row's window, in milliseconds.
+    def is_personal(self) -> bool:
+        """Its rows are of single persons."""
+        return any(dimension.is_personal for dimension in self.key)
 
-        By microseconds: DuckDB rounds to milliseconds, and would put the last half of one into the next window.
-        """
-        return f"epoch_us({self.clock}) // {self.window.duration_ms * 1000} * {self.window.duration_ms}"
+    @property
+    def start_ms_sql(self) -> str:
+        """SQL for the start of a row's window, in milliseconds."""
+        return self.window.start_ms_sql(self.clock)
 
     @property
     def measure_names(self) -> tuple[str, ...]:
         return tuple(measure.name for measure in self.measures)
+
+    def combined(self, held: Sequence[int], gained: Sequence[int]) -> list[int]:
+        """The measures of two parts of a window's rows together."""
+        return [measure.combination.of(*pair) for measure, *pair in zip(self.measures, held, gained, strict=True)]
 
     def rows_sql(self, relation: str, more: str = "") -> str:
         """The query that computes the view's rows: every column of its table, amounts in cents.
@@ -146,9 +228,12 @@ class View:
         sums = [f'({measure.sql})::HUGEINT AS "{measure.name}"' for measure in self.measures]
         start = "make_timestamp(start_ms * 1000)"
         window = f"{start}::DATE" if pa.types.is_date32(self.window.arrow) else f"timezone('UTC', {start})"
+        moments = [measure.name for measure in self.measures if measure.unit is Unit.MOMENT_US]
+        replaced = ", ".join(f'timezone(\'UTC\', make_timestamp("{name}"::BIGINT)) AS "{name}"' for name in moments)
         groups = ", ".join(str(place + 1) for place in range(len(keys) + 1))
         return (
-            f"SELECT * EXCLUDE (start_ms), {window} AS {self.window.column}, "
+            f"SELECT * EXCLUDE (start_ms){f' REPLACE ({replaced})' if moments else ''}, "
+            f"{window} AS {self.window.column}, "
             f"year({start})::INTEGER AS annee, month({start})::INTEGER AS mois FROM ("
             f"SELECT {', '.join([*keys, f'{self.start_ms_sql} AS start_ms', *sums, *([more] if more else [])])} "
             f"FROM {relation} GROUP BY {groups})"
@@ -226,6 +311,7 @@ PRODUIT = _text("produit_nom", "product", "Ordinateur portable")
 CATEGORIE = _text("categorie", "product line", "Electronique")
 PAYS = _text("pays", "country", "France")
 SEGMENT = _text("segment", "customer segment", "Entreprise")
+CLIENT = Dimension("client_id", "client_id", pa.int64(), "customer", "3", is_personal=True)
 MOTIF = Dimension("motif", "motif", pa.string(), "outcome of the message", event.VALIDE)
 
 VENTES_COUNT = Measure("ventes_count", "count(*)", "sales")
@@ -236,6 +322,12 @@ NOUVEAUX_CLIENTS = Measure(
     "sum(nouveau_client)",
     "clients whose first sale of the month in this product, category and country it is: adds up to distinct clients",
     distinct=Distinct(("produit_nom", "categorie", "pays"), "month"),
+)
+PREMIERE_VENTE = Measure(
+    "premiere_vente", "min(epoch_us(timestamp))", "the first sale's timestamp", Unit.MOMENT_US, Combination.LEAST
+)
+DERNIERE_VENTE = Measure(
+    "derniere_vente", "max(epoch_us(timestamp))", "the last sale's timestamp", Unit.MOMENT_US, Combination.MOST
 )
 _SALES = (VENTES_COUNT, REVENUE_TOTAL, QUANTITE_TOTALE)
 
@@ -254,6 +346,15 @@ VENTES_PRODUIT_PAYS = View(
     DAY,
     (*_SALES, NOUVEAUX_CLIENTS),
     "sales by product, country and day, with the new clients of the month",
+)
+VENTES_PAR_CLIENT = View(
+    "ventes_par_client",
+    Source.SALES,
+    (CLIENT,),
+    MONTH,
+    (*_SALES, PREMIERE_VENTE, DERNIERE_VENTE),
+    "sales by customer and month, with the first and the last of them",
+    kept=Kept.IN_SILVER,
 )
 QUALITE = View(
     "qualite",
@@ -280,8 +381,15 @@ VIEWS: tuple[View, ...] = (
     VENTES_PAR_PRODUIT,
     VENTES_PAR_SEGMENT,
     VENTES_PRODUIT_PAYS,
+    VENTES_PAR_CLIENT,
     QUALITE,
 )
+
+
+def kept(where: Kept) -> tuple[View, ...]:
+    """The views whose sums are kept there."""
+    return tuple(view for view in VIEWS if view.kept is where)
+
 
 TOP_PRODUITS = RollUp(
     "top_produits",

@@ -1,5 +1,6 @@
-"""What the view tables hold now, in an in-process DuckDB: changes go in, changed months and roll-ups come out.
+"""What the tables of the views that are kept in windows hold now, in an in-process DuckDB.
 
+Changes go in, changed months and roll-ups come out.
 Amounts are cents here. The tables are small (keys times windows, never sales), and are loaded from a snapshot at start.
 """
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 from salesviews import event, files, money
 from salesviews.lake import Lake, Table, of_roll_up, of_view
 from salesviews.manifest import Manifest
-from salesviews.views import QUALITE, VIEWS, RollUp, View
+from salesviews.views import QUALITE, Kept, RollUp, Unit, View, kept
 
 Month: TypeAlias = tuple[int, int]
 """Year and month."""
@@ -39,25 +40,20 @@ class Change:
 class Contents:
     """The view tables. Not for use by two threads at once."""
 
-    def __init__(self, declared: Sequence[View] = VIEWS) -> None:
+    def __init__(self, declared: Sequence[View] | None = None) -> None:
         self._connection = duckdb.connect(config={"threads": 1})
         self._connection.execute("SET TimeZone = 'UTC'")
-        for view in declared:
+        for view in kept(Kept.IN_WINDOWS) if declared is None else declared:
             columns = ", ".join(f"{name} {kind}" for name, kind in _columns(view).items())
             self._connection.execute(f"CREATE TABLE {_name(view)} ({columns})")
 
     def load(self, source: Lake, snapshot: Manifest) -> None:
         """Fill the empty tables from a snapshot."""
-        for view in VIEWS:
-            table = of_view(view)
-            listed = snapshot.listing(source, table)
-            rows = files.rows(source, listed, listed.files)
-            for measure in view.measures:
-                if measure.is_money:
-                    place = rows.column_names.index(measure.name)
-                    rows = rows.set_column(place, measure.name, money.cents_column_of(rows.column(place)))
-            self._connection.register("rows", rows)
-            names = ", ".join(_columns(view))
+        for view in kept(Kept.IN_WINDOWS):
+            listed = snapshot.listing(source, of_view(view))
+            self._connection.register("rows", with_cents(files.rows(source, listed, listed.files), view))
+            moments = {measure.name for measure in view.measures if measure.unit is Unit.MOMENT_US}
+            names = ", ".join(f"epoch_us({each})" if each in moments else each for each in _columns(view))
             self._connection.execute(f"INSERT INTO {_name(view)} SELECT {names} FROM rows")
             self._connection.unregister("rows")
 
@@ -93,8 +89,7 @@ class Contents:
         """The rows of some months, as the view's table has them."""
         order = ", ".join((view.window.column, *view.key_names))
         rows = self._connection.sql(f"SELECT * FROM {_name(view)} WHERE {months_sql(months)} ORDER BY {order}")
-        is_money = {measure.name for measure in view.measures if measure.is_money}
-        return as_declared(rows.to_arrow_table(), of_view(view), is_money)
+        return as_declared(rows.to_arrow_table(), of_view(view), money_names(view))
 
     def of_roll_up(self, roll_up: RollUp, months: Iterable[Month]) -> pa.Table:
         """The roll-up's rows: of some months where it is partitioned, else all."""
@@ -117,10 +112,26 @@ def as_declared(rows: pa.Table, table: Table, is_money: Container[str]) -> pa.Ta
     """DuckDB's columns (a HUGEINT comes as DECIMAL(38,0)) as the table's; raises where a value does not fit."""
     columns = []
     for name, column in zip(rows.column_names, rows.columns, strict=True):
+        declared = table.schema.field(name).type
         if name in is_money:
             column = money.amounts_of(column)
-        columns.append(column.cast(table.schema.field(name).type))
+        elif pa.types.is_timestamp(declared) and pa.types.is_decimal(column.type):
+            column = column.cast(pa.int64())
+        columns.append(column.cast(declared))
     return pa.table(columns, schema=table.schema)
+
+
+def money_names(view: View) -> frozenset[str]:
+    """The measures that are amounts."""
+    return frozenset(measure.name for measure in view.measures if measure.is_money)
+
+
+def with_cents(rows: pa.Table, view: View) -> pa.Table:
+    """The rows of a view's table, amounts in cents."""
+    for name in money_names(view):
+        place = rows.column_names.index(name)
+        rows = rows.set_column(place, name, money.cents_column_of(rows.column(place)))
+    return rows
 
 
 def _name(view: View) -> str:

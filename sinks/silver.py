@@ -8,9 +8,10 @@ same rows.
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -24,7 +25,8 @@ from salesviews.errors import FencedError, GapError, LakeError
 from salesviews.lake import Lake, Table
 from salesviews.manifest import DataFile, Manifest
 from salesviews.typed import SourcePartition
-from salesviews.views import ROLL_UPS, VIEWS, View
+from salesviews.views import ROLL_UPS, Kept, View, kept
+from sinks.accumulation import Accumulation
 from sinks.appends import Stream, append_once
 from sinks.contents import Change, Contents, Month, months_sql
 from sinks.overwrites import WRITER, append_stream, fenced, named_files, overwrite, write_manifest
@@ -80,6 +82,7 @@ class SilverSink(BaseSink):
         self._takes: list[Take] = []
         self._changes: dict[str, dict[_Place, Change]] = defaultdict(dict)
         self._contents: Contents | None = None
+        self._accumulation = Accumulation()
         self._manifest: Manifest
         self._recorded: dict[str, int | None] = {}
         self._files: dict[str, tuple[DataFile, ...]] = {}
@@ -123,7 +126,8 @@ class SilverSink(BaseSink):
 
         0. Once, before the first snapshot: go back to the newest manifest (``_open``).
         1. Append the sales that count, then the rejections, each with their sequence in the commit.
-        2. Overwrite the months of the views that changed.
+        2. Overwrite the months of the views that changed. To those that are kept in Silver it adds the sales that the
+           manifest does not cover.
         3. Overwrite the roll-ups of those months.
         4. Overwrite the manifest: the snapshot exists.
 
@@ -149,12 +153,19 @@ class SilverSink(BaseSink):
         versions[lake.CLEAN.name] = self._append(lake.CLEAN, [take.clean for take in takes], last.sequence)
         versions[lake.REJECTED.name] = self._append(lake.REJECTED, [take.rejected for take in takes], last.sequence)
         months: dict[str, list[Month]] = {}
-        for view in VIEWS:
+        for view in kept(Kept.IN_WINDOWS):
             if changes[view.name]:
                 months[view.name] = contents.put(view, list(changes[view.name].values()))
                 rows = contents.of_view(view, months[view.name])
                 table = lake.of_view(view)
                 versions[table.name] = self._overwrite(table, rows, months[view.name], last.sequence)
+        sales = pa.concat_tables([take.clean for take in takes])
+        sales = sales.filter(pc.field("sequence") > self._manifest.sequence)
+        for view in kept(Kept.IN_SILVER) if sales.num_rows else ():
+            table = lake.of_view(view)
+            accumulated = self._accumulation.add(view, sales, partial(self._held, table))
+            months[view.name] = accumulated.months
+            versions[table.name] = self._overwrite(table, accumulated.rows, accumulated.months, last.sequence)
         for roll_up in ROLL_UPS:
             if changed_months := months.get(roll_up.view.name):
                 table = lake.of_roll_up(roll_up)
@@ -265,6 +276,10 @@ class SilverSink(BaseSink):
         version = self._lake.open(lake.SNAPSHOTS).version()
         if version != self._manifest.id:
             raise fenced(lake.SNAPSHOTS, f"is at version {version}, this process knows {self._manifest.id}")
+
+    def _held(self, table: Table, months: Sequence[Month]) -> pa.Table:
+        """The rows of the manifest's version of a table in some months."""
+        return files.rows(self._lake, self._manifest.listing(self._lake, table), months)
 
     def _append(self, table: Table, rows: list[pa.Table], sequence: int) -> int:
         if sum(map(len, rows)):

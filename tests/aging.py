@@ -101,7 +101,8 @@ class AgingLake:
         raw = [{"vente_id": offset, "offset": offset, "payload": b"{}", "jour": START.date()}]
         rows = pa.Table.from_pylist(raw, schema=lake.BRONZE.schema)
         self.bronze.add(BronzeBatch(Interval(SOURCE, offset, offset + 1, 0, offset + 1), rows))
-        sale = [{"vente_id": offset, "annee": 2026, "mois": 1, "sequence": offset}]
+        fields = {"client_id": 1, "timestamp": START, "quantite": 1, "montant": 1, "annee": 2026, "mois": 1}
+        sale = [{"vente_id": offset, **fields, "sequence": offset}]
         clean = pa.Table.from_pylist(sale, schema=lake.CLEAN.schema)
         self.silver.add(Take(clean, lake.REJECTED.schema.empty_table(), offset, offset, {SOURCE: offset + 1}, True))
         sums = [offset + 1, 100 * (offset + 1), offset + 1]

@@ -14,7 +14,7 @@ from quixstreams.kafka.exceptions import KafkaProducerDeliveryError
 
 from salesviews import lake
 from salesviews.errors import BrokerError
-from salesviews.views import VIEWS
+from salesviews.views import Kept, kept
 
 
 class Moment(StrEnum):
@@ -94,7 +94,8 @@ OVERWRITES = tuple(Step(table.name, _connection_lost) for table in lake.OVERWRIT
 MANIFEST = Step(lake.SNAPSHOTS.name, _commit_failed)
 TRANSACTION = Step("transaction", _timed_out)
 STORES = tuple(
-    Step(f"state {store}") for store in ("default", *dict.fromkeys(f"vues-{v.window.column}" for v in VIEWS))
+    Step(f"state {store}")
+    for store in ("default", *dict.fromkeys(f"vues-{v.window.column}" for v in kept(Kept.IN_WINDOWS)))
 )
 VIEWS_STEPS = (
     Step(lake.CLEAN.name, _commit_failed, finds_out=True),

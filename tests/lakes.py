@@ -99,9 +99,8 @@ class LakeMaker:
         )
         for view, key, start_ms, gained in counted.rows:
             place = (view.name, key, start_ms)
-            total = self._sums[place] = [
-                a + b for a, b in zip(self._sums.get(place, [0] * len(gained)), gained, strict=True)
-            ]
+            held = self._sums.get(place)
+            total = self._sums[place] = view.combined(held, gained) if held else gained
             self._silver.add(ViewChange(view, Change(key, start_ms, total)))
 
     def go_over(self, positions: Any, sums: Sequence[seed.Row], seeds: int) -> None:

@@ -169,8 +169,8 @@ MUTATIONS = (
     Mutation(
         "hours are those of Paris",
         "salesviews/views.py",
-        'f"epoch_us({self.clock}) //',
-        "f\"epoch_us(timezone('Europe/Paris', {self.clock})) //",
+        'f"epoch_us({clock}) //',
+        "f\"epoch_us(timezone('Europe/Paris', {clock})) //",
         ("tests/processors/test_counting.py", "-k", "witness"),
     ),
     Mutation(
@@ -179,6 +179,13 @@ MUTATIONS = (
         "predicate = months_sql(months) if table.partition_by else None",
         "predicate = None",
         ("tests/sinks/test_silver.py", "-k", "add_up"),
+    ),
+    Mutation(
+        "sales that a snapshot covers are added to a table that keeps its sums once more",
+        "sinks/silver.py",
+        'sales = sales.filter(pc.field("sequence") > self._manifest.sequence)',
+        "",
+        ("tests/sinks/test_silver.py", "-k", "crash"),
     ),
     Mutation(
         "an interrupted checkpoint's tables are not put back",

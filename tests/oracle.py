@@ -302,6 +302,7 @@ class Oracle:
             "ventes_par_produit": self.ventes_par_produit,
             "ventes_par_segment": self.ventes_par_segment,
             "ventes_produit_pays": self.ventes_produit_pays,
+            "ventes_par_client": self.ventes_par_client,
             "qualite": self.qualite,
             "top_produits": self.top_produits,
             "ventes_aggreges": self.ventes_aggreges,
@@ -338,6 +339,26 @@ class Oracle:
         for row in rows:
             row["nouveaux_clients"] = new_clients[tuple(row[key] for key in (*keys, "jour"))]
         return rows
+
+    @property
+    def ventes_par_client(self) -> list[Row]:
+        groups: dict[tuple, list[Row]] = defaultdict(list)
+        for sale in self.ventes_clean:
+            groups[sale["client_id"], sale["annee"], sale["mois"]].append(sale)
+        return [
+            {
+                "client_id": client_id,
+                "debut_mois": date(annee, mois, 1),
+                "ventes_count": len(sales),
+                "revenue_total": sum(sale["montant"] for sale in sales),
+                "quantite_totale": sum(sale["quantite"] for sale in sales),
+                "premiere_vente": min(sale["timestamp"] for sale in sales),
+                "derniere_vente": max(sale["timestamp"] for sale in sales),
+                "annee": annee,
+                "mois": mois,
+            }
+            for (client_id, annee, mois), sales in groups.items()
+        ]
 
     @property
     def qualite(self) -> list[Row]:

@@ -266,12 +266,14 @@ WITH_A_VIEW = (
 from salesviews import views
 views.VIEWS = (*views.VIEWS, views.View(
     "ventes_par_categorie", views.Source.SALES, (views.CATEGORIE,), views.DAY,
-    (views.VENTES_COUNT, views.REVENUE_TOTAL), "sales by product line and day"))
+    (views.VENTES_COUNT, views.REVENUE_TOTAL, views.PREMIERE_VENTE), "sales by product line and day"), views.View(
+    "clients_par_jour", views.Source.SALES, (views.CLIENT,), views.DAY,
+    (views.VENTES_COUNT, views.DERNIERE_VENTE), "sales by customer and day", kept=views.Kept.IN_SILVER))
 from salesviews.cli import main
 main()
 """,
 )
-"""The command line of a program that declares one more view."""
+"""The command line of a program that declares one more view of each kind."""
 
 
 def assert_silver_is(pipeline: Pipeline, witness: Oracle) -> None:

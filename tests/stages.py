@@ -362,7 +362,7 @@ class Views:
     def _add_windows(self, counted: CountedTake) -> None:
         """What Quix Streams' tumbling windows do: the sums of each key and window, from state to state."""
         sums, state = Sums(), State(self._values)
-        for window in dict.fromkeys(view.window for view in declared.VIEWS):
+        for window in dict.fromkeys(view.window for view in declared.kept(declared.Kept.IN_WINDOWS)):
             for row in counted.of_window(window):
                 name = f"{window.column}/{row['cle'].decode()}/{row['debut_ms']}"
                 held = sums.agg(state.get(name) or sums.initialize(), row, row["debut_ms"])

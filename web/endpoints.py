@@ -54,6 +54,7 @@ class Endpoint:
     :param has_as_of: ``as_of`` is taken, and the answer is of the snapshot that it names
     :param failures: statuses that it may answer beside the usual ones, with what they mean
     :param media: what it gives; of rows, the default
+    :param is_personal: it shows single customers or raw payloads: who may ask is limited
     """
 
     path: str
@@ -67,6 +68,7 @@ class Endpoint:
     has_as_of: bool = True
     failures: Mapping[int, str] = field(default_factory=dict)
     media: str = "application/json"
+    is_personal: bool = False
 
     @property
     def name(self) -> str:

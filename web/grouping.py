@@ -32,7 +32,18 @@ _LARGEST_OFFSET = 10**9
 AMOUNT = "amount"
 """The unit of money as it is given: a decimal with two places."""
 
-_TYPES_SQL = {views.Unit.COUNT: "BIGINT", views.Unit.QUANTITY: "DECIMAL(38,0)", views.Unit.CENTS: "DECIMAL(38,2)"}
+_TYPES_SQL = {
+    views.Unit.COUNT: "BIGINT",
+    views.Unit.QUANTITY: "DECIMAL(38,0)",
+    views.Unit.CENTS: "DECIMAL(38,2)",
+    views.Unit.MOMENT_US: "TIMESTAMPTZ",
+}
+_UNITS = {
+    views.Unit.COUNT: "count",
+    views.Unit.QUANTITY: "quantity",
+    views.Unit.CENTS: AMOUNT,
+    views.Unit.MOMENT_US: None,
+}
 
 FROM = Parameter("from", parameters.moment, "the start: windows that start at or after it", example="2025-12-22")
 TO = Parameter(
@@ -47,6 +58,9 @@ ABOUT = {
     "page": {"$ref": "#/components/schemas/Page"},
 }
 """What an answer says beside its rows."""
+
+NO_VIEW = {422: "no view has together what is asked for: the answer names what can be combined"}
+"""``Endpoint.failures`` of questions that some view must answer."""
 
 LIMIT = Parameter("limit", parameters.whole_number(1, LARGEST_PAGE), "how many rows", default=DEFAULT_PAGE)
 OFFSET = Parameter("offset", parameters.whole_number(0, _LARGEST_OFFSET), "how many rows to leave out first", default=0)
@@ -83,22 +97,46 @@ PANIER_MOYEN = Mean(
 )
 
 
+def bounds(values: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
+    """The start and the end that ``FROM`` and ``TO`` give.
+
+    :raises ParameterError: if ``to`` is not after ``from``
+    """
+    first: Moment | None = values[FROM.name]
+    last: Moment | None = values[TO.name]
+    if first is not None and last is not None and first.start >= last.end:
+        raise ParameterError(
+            TO.name, f"to ({last.end:%Y-%m-%dT%H:%M:%SZ}) is not after from ({first.start:%Y-%m-%dT%H:%M:%SZ})."
+        )
+    return None if first is None else first.start, None if last is None else last.end
+
+
+def filters(values: Mapping[str, Any], keys: Sequence[views.Dimension]) -> dict[str, tuple[Any, ...]]:
+    """What the parameters of key columns ask for."""
+    return {key.name: values[key.name] for key in keys if values[key.name]}
+
+
 def key_column(dimension: views.Dimension) -> Column:
-    return Column(dimension.name, dimension.arrow, dimension.doc, example=dimension.example)
+    return Column(dimension.name, dimension.arrow, dimension.doc, example=_example(dimension))
 
 
 def measure_column(measure: Measure) -> Column:
-    return Column(measure.name, measure.arrow, measure.doc, AMOUNT if measure.is_money else str(measure.unit))
+    is_sum = measure.combination is views.Combination.SUM
+    return Column(measure.name, measure.arrow, measure.doc, _UNITS[measure.unit], is_nullable=not is_sum)
 
 
 def key_parameter(dimension: views.Dimension) -> Parameter:
     return Parameter(
         dimension.name,
-        parameters.text,
+        parameters.integer if pa.types.is_integer(dimension.arrow) else parameters.text,
         f"{dimension.doc}, exactly; repeatable",
         is_repeatable=True,
-        example=dimension.example,
+        example=_example(dimension),
     )
+
+
+def _example(dimension: views.Dimension) -> str | int:
+    return int(dimension.example) if pa.types.is_integer(dimension.arrow) else dimension.example
 
 
 def group_by_parameter(names: Sequence[str], default: str) -> Parameter:
@@ -156,18 +194,13 @@ class Grouping:
         named = [name for names in values["group_by"] for name in names] if values["group_by"] else default
         if len(set(named)) < len(named):
             raise ParameterError("group_by", "group_by names a column twice.")
-        first: Moment | None = values["from"]
-        last: Moment | None = values["to"]
-        if first is not None and last is not None and first.start >= last.end:
-            raise ParameterError(
-                "to", f"to ({last.end:%Y-%m-%dT%H:%M:%SZ}) is not after from ({first.start:%Y-%m-%dT%H:%M:%SZ})."
-            )
+        start, end = bounds(values)
         return cls(
             tuple(key.name for key in keys if key.name in named),
             periods.BY_NAME[values["granularity"]],
-            {key.name: values[key.name] for key in keys if values[key.name]},
-            None if first is None else first.start,
-            None if last is None else last.end,
+            filters(values, keys),
+            start,
+            end,
         )
 
     @property
@@ -224,8 +257,8 @@ class Grouping:
     def query(
         self,
         view: View,
-        order: Sequence[str],
-        page: Page,
+        order: Sequence[str] = (),
+        page: Page | None = None,
         means: Sequence[Mean] = (),
         only: Collection[str] | None = None,
     ) -> Query:
@@ -299,16 +332,19 @@ class Grouping:
             sums = [f'"{measure.name}"' for measure in measures]
             sql = f'SELECT {", ".join([*groups, *sums])} FROM "{view.name}" {where}'
         else:
-            sums = [
-                f'coalesce(sum("{measure.name}"), 0)::{_TYPES_SQL[measure.unit]} AS "{measure.name}"'
-                for measure in measures
-            ]
+            sums = [f'{_combined_sql(measure)}::{_TYPES_SQL[measure.unit]} AS "{measure.name}"' for measure in measures]
             by = f"GROUP BY {', '.join(str(place + 1) for place in range(len(groups)))}" if groups else ""
             sql = f'SELECT {", ".join([*groups, *sums])} FROM "{view.name}" {where} {by}'
         if not means:
             return sql
         figures = ", ".join(f'CASE WHEN ventes_count > 0 THEN {mean.sql} END AS "{mean.name}"' for mean in means)
         return f"SELECT *, {figures} FROM ({sql})"
+
+
+def _combined_sql(measure: Measure) -> str:
+    """SQL for a measure over rows of its view; there may be none."""
+    combined = f'{measure.combination}("{measure.name}")'
+    return f"coalesce({combined}, 0)" if measure.combination is views.Combination.SUM else combined
 
 
 def order_sql(

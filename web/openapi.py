@@ -67,7 +67,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     described = {
         "name": parameter.name,
         "in": "query",
-        "required": False,
+        "required": parameter.is_required,
         "description": parameter.doc,
         "schema": schema,
     }

@@ -35,7 +35,8 @@ class Parameter:
 
     :param read: how its text is read
     :param default: the value where it is not given; () where it is repeatable
-    :param example: a text that can be given
+    :param example: a value that can be given
+    :param is_required: it must be given
     """
 
     name: str
@@ -43,7 +44,8 @@ class Parameter:
     doc: str
     default: Any = None
     is_repeatable: bool = False
-    example: str | None = None
+    example: str | int | None = None
+    is_required: bool = False
 
 
 def read(declared: Sequence[Parameter], given: MultiDict[str, str]) -> dict[str, Any]:
@@ -70,6 +72,8 @@ def _value(parameter: Parameter, texts: list[str]) -> Any:
             raise ParameterError(
                 parameter.name, f"{parameter.name}={text!r} cannot be used: it takes {error}."
             ) from None
+    if parameter.is_required and not values:
+        raise ParameterError(parameter.name, f"{parameter.name} is missing: {parameter.doc}.")
     if parameter.is_repeatable:
         return tuple(values)
     return values[0] if values else parameter.default
@@ -94,6 +98,18 @@ def whole_number(least: int, most: int) -> Kind:
         return int(text)
 
     return Kind(read_number, {"type": "integer", "minimum": least, "maximum": most})
+
+
+def _integer(text: str) -> int:
+    digits = text.removeprefix("-")
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= len(str(2**63))
+    if not is_number or not -(2**63) <= int(text) < 2**63:
+        raise ValueError("a whole number of 64 bits")
+    return int(text)
+
+
+integer = Kind(_integer, {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1})
+"""Reads any whole number of 64 bits."""
 
 
 def one_of(names: Sequence[str]) -> Kind:

@@ -5,6 +5,7 @@ A period is named by its first instant, in UTC. Weeks are those of ISO 8601: the
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 
@@ -44,16 +45,16 @@ WEEK = Granularity(
 MONTH = Granularity(
     "month",
     "make_date(annee, mois, 1)",
-    Column("debut_mois", pa.date32(), "first day of the month (UTC)"),
-    views.DAY.duration,
+    Column(views.MONTH.column, pa.date32(), "first day of the month (UTC)"),
+    views.MONTH.duration,
 )
 YEAR = Granularity(
     "year",
     "make_date(annee, 1, 1)",
     Column("debut_annee", pa.date32(), "first day of the year (UTC)"),
-    views.DAY.duration,
+    views.MONTH.duration,
 )
-ALL = Granularity("all", None, None, views.DAY.duration)
+ALL = Granularity("all", None, None, views.MONTH.duration)
 
 GRANULARITIES = (HOUR, DAY, WEEK, MONTH, YEAR, ALL)
 BY_NAME = {each.name: each for each in GRANULARITIES}
@@ -80,9 +81,25 @@ def start_sql(window: views.Window) -> str:
 
 
 def is_start_of_window(moment: datetime, window: views.Window) -> bool:
-    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    return (moment - midnight) % window.duration == timedelta(0)
+    return moment == window.start(moment)
 
 
 def is_start_of_month(moment: datetime) -> bool:
-    return moment == moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return is_start_of_window(moment, views.MONTH)
+
+
+def within(
+    bounds: tuple[datetime | None, datetime | None], column: str, places: int = 0
+) -> tuple[list[str], list[Any]]:
+    """Conditions for a column of dates: it starts at or after the first bound, and before the second.
+
+    :param places: how many parameters the query has already
+    :return: the conditions, and the parameters that they add
+    """
+    conditions: list[str] = []
+    given: list[Any] = []
+    for sign, bound in zip((">=", "<"), bounds, strict=True):
+        if bound is not None:
+            given.append(bound)
+            conditions.append(f"timezone('UTC', {column}::TIMESTAMP) {sign} ${places + len(given)}::TIMESTAMPTZ")
+    return conditions, given

@@ -22,7 +22,7 @@ def test_sums_are_exact_beyond_64_bits_and_survive_the_state(rows: list[list[int
     aggregator = Sums()
     state: Any = aggregator.initialize()
     for row in rows:
-        state = orjson.loads(orjson.dumps(aggregator.agg(state, {"sommes": row}, 0)))
+        state = orjson.loads(orjson.dumps(aggregator.agg(state, {"vue": "hourly_sales", "sommes": row}, 0)))
     assert aggregator.result(state) == [sum(column) for column in zip(*rows, strict=True)]
 
 

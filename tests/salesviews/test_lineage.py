@@ -82,6 +82,8 @@ def falls(judged: Judged, of: FigureTable, row: Row) -> bool:
     for column in ("produit_nom", "categorie", "pays", "segment"):
         if column in of.declared.schema.names and label(outcome.fields[column]) != row[column]:
             return False
+    if "client_id" in row and outcome.fields["client_id"] != row["client_id"]:
+        return False
     if of.name == "top_produits":
         return True
     if timestamp is None or timestamp < datetime(2000, 1, 1, tzinfo=UTC):

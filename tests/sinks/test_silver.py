@@ -39,7 +39,16 @@ class Simulation:
 
     def run(self, sink: SilverSink, first: int, last: int) -> None:
         rows = [
-            {"vente_id": offset, "montant": 1, "annee": 2026, "mois": 1 + offset % 2, "sequence": offset}
+            {
+                "vente_id": offset,
+                "client_id": offset % 4,
+                "timestamp": datetime.fromtimestamp(self.start_ms(offset) / 1000, UTC),
+                "quantite": 1,
+                "montant": 1,
+                "annee": 2026,
+                "mois": 1 + offset % 2,
+                "sequence": offset,
+            }
             for offset in range(first, last + 1)
         ]
         clean = pa.Table.from_pylist(rows, schema=lake.CLEAN.schema)
@@ -127,6 +136,7 @@ STEPS = [
     "silver/ventes_clean",
     "silver/hourly_sales",
     "silver/ventes_par_produit",
+    "silver/ventes_par_client",
     "silver/top_produits",
     "silver/snapshots",
 ]

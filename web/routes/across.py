@@ -20,7 +20,8 @@ from web.parameters import Parameter
 from web.rows import Page, Query, Rows
 from web.snapshot import Snapshot
 
-VIEWS = tuple(view for view in views.VIEWS if view.source is views.Source.SALES)
+VIEWS = tuple(view for view in views.VIEWS if view.source is views.Source.SALES and not view.is_personal)
+"""Not those of single persons: figures of all are for everybody."""
 KEYS = tuple(dict.fromkeys(key for view in VIEWS for key in view.key))
 MEASURES = tuple(measure for measure in VIEWS[0].measures if all(measure in view.measures for view in VIEWS))
 _KEY_NAMES = tuple(key.name for key in KEYS)
@@ -47,7 +48,7 @@ SALES = Endpoint(
     columns=_COLUMNS,
     has_all_columns=False,
     about=grouping.ABOUT,
-    failures={422: "no view has together what is asked for: the answer names what can be combined"},
+    failures=grouping.NO_VIEW,
     doc=(
         "It is answered from the smallest view that has every column that is grouped or filtered by, and windows fine "
         "enough for the granularity, from and to; `view` in the answer names it. 422 `no_view` if there is none."

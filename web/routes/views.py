@@ -40,7 +40,13 @@ CATALOGUE = Endpoint(
                 "source": schemas.TEXT | {"description": "what it counts; of a roll-up, its view"},
                 "key": schemas.listed(_COLUMN),
                 "window": schemas.nullable(
-                    schemas.record({"column": schemas.TEXT, "granularity": schemas.TEXT, "duration_s": schemas.WHOLE}),
+                    schemas.record(
+                        {
+                            "column": schemas.TEXT,
+                            "granularity": schemas.TEXT,
+                            "duration_s": schemas.nullable(schemas.WHOLE, "null: by the calendar"),
+                        }
+                    ),
                     "null: its figures are not by window",
                 ),
                 "measures": schemas.listed(_COLUMN),
@@ -87,6 +93,7 @@ def of_view(view: View) -> Endpoint:
             "Columns: those of group_by, the start of the period, the measures. A measure that cannot be summed over "
             "the grouping that is asked for is left out, and `omitted` says why."
         ),
+        is_personal=view.is_personal,
     )
 
 
@@ -194,7 +201,7 @@ def _described(declared: Declared, row_count: int | None) -> dict[str, Any]:
         else {
             "column": table.window.column,
             "granularity": periods.of_window(table.window).name,
-            "duration_s": int(table.window.duration.total_seconds()),
+            "duration_s": None if table.window == views.MONTH else int(table.window.duration.total_seconds()),
         },
         "measures": [_column(by_name[name]) for name in table.columns],
         "columns": [name for name in declared.schema.names if name in by_name],
