@@ -7,7 +7,7 @@ up to ``snapshot.sequence``, which the SQL must say.
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,12 +40,16 @@ class Bounds:
 
     :param time_s: None: as long as it takes
     :param spill_folder: where DuckDB may put what its memory does not hold; None: nowhere
+    :param remedy: what whoever asks for more than that is told to do
     """
 
     memory_mb: int = 1024
     threads: int = 2
     time_s: float | None = None
     spill_folder: str | None = None
+    remedy: str = (
+        "ask for a smaller page, a shorter window or a narrower key; `salesviews lineage` may take what it needs"
+    )
 
 
 class Queries:
@@ -137,9 +141,13 @@ class Queries:
         :raises LakeError: naming the file that is missing or damaged
         :raises LineageError: if it takes more than the bounds allow
         """
-        table: pa.Table = self._run(lambda: self._connection.sql(sql).to_arrow_table())
-        values: list[dict[str, Any]] = table.to_pylist()
+        values: list[dict[str, Any]] = self.table(sql).to_pylist()
         return values
+
+    def table(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
+        """The same in Arrow's form. Values from outside are ``parameters``, never part of ``sql``."""
+        table: pa.Table = self._run(lambda: self._connection.sql(sql, params=list(parameters)).to_arrow_table())
+        return table
 
     def value(self, sql: str) -> Any:
         """The one value of a query."""
@@ -154,7 +162,7 @@ class Queries:
         except duckdb.OutOfMemoryException as error:
             raise LineageError(
                 f"It takes more than the {self._bounds.memory_mb} MB of memory that it may have here: "
-                "ask for a smaller page, a shorter window or a narrower key; `salesviews lineage` may take more."
+                f"{self._bounds.remedy}."
             ) from error
         except duckdb.Error as error:
             self._check_time()
@@ -171,8 +179,7 @@ class Queries:
     def _check_time(self) -> None:
         if self._deadline_s is not None and time.monotonic() >= self._deadline_s:
             raise LineageError(
-                f"It takes more than the {self._bounds.time_s:g} s that it may take here: ask for a shorter window or "
-                "a narrower key; `salesviews lineage` has no such limit."
+                f"It takes more than the {self._bounds.time_s:g} s that it may take here: {self._bounds.remedy}."
             )
 
     def _interrupt(self) -> None:

@@ -157,3 +157,21 @@ def make(root: Path, seed: int, count: int = 84) -> WitnessedLake:
         if place % 2:
             made.checkpoint()
     return made
+
+
+def make_years(root: Path, seed: int) -> WitnessedLake:
+    """A lake of 15 months to ``START``, one of them without sales, in one snapshot."""
+    rng = random.Random(seed)
+    made = WitnessedLake(root)
+    next_id = 1
+    for months_ago in range(14, -1, -1):
+        if months_ago in (8, 9):
+            continue
+        known: list[bytes] = []  # duplicates are found within the horizon only
+        for days_ago in sorted(rng.sample(range(28), 4), reverse=True):
+            now = START - timedelta(days=31 * months_ago + days_ago, minutes=rng.randrange(600))
+            batch = payloads(rng, 14, next_id, now, known)
+            next_id += 14
+            made.send(days_ago % 2, batch, now)
+    made.checkpoint()
+    return made

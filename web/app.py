@@ -15,19 +15,29 @@ from web.exposition import State
 from web.past import PastSnapshots
 from web.pipeline import PipelineWatch
 from web.questions import Questions
+from web.reading import LakeReader
 from web.routes import (
     across,
+    affinity,
+    anomalies,
+    customers,
     documentation,
     events,
     lineage,
     login,
     metrics,
+    monthly_sales,
     operations,
     page,
     quality,
+    rankings,
+    rejects,
     sales,
+    shares,
     snapshots,
+    unique_customers,
     views,
+    weekday_hours,
 )
 from web.rows import Rows
 from web.snapshot import SnapshotStore
@@ -54,6 +64,7 @@ def create_app(
     source: Lake,
     feed: EventFeed | None = None,
     access: Access | None = None,
+    reader: LakeReader | None = None,
 ) -> Flask:
     """The application. It starts nothing: ``store`` and ``pipeline`` are started and closed by who made them.
 
@@ -65,6 +76,7 @@ def create_app(
         that nobody starts, which tells of snapshots and not of what else changes
     :param access: who may ask for what; default: the rules of a server on the loopback without a token, to which no
         other name of a host is known
+    :param reader: of single sales and messages; None: one with the usual bounds
     """
     app = Flask(__name__)
     answers = Answers(pipeline, clock)
@@ -73,9 +85,19 @@ def create_app(
     questions = Questions(store, past)
     rows = Rows(questions, answers)
     registry = exposition.register(app, State(store, pipeline, feed, source, clock, last_audit))
+    reader = reader or LakeReader(source)
     app.register_blueprint(sales.routes(rows, clock))
     app.register_blueprint(views.routes(questions, answers, rows))
     app.register_blueprint(across.routes(rows))
+    app.register_blueprint(monthly_sales.routes(rows))
+    app.register_blueprint(weekday_hours.routes(rows))
+    app.register_blueprint(shares.routes(rows))
+    app.register_blueprint(rankings.routes(rows))
+    app.register_blueprint(anomalies.routes(rows))
+    app.register_blueprint(customers.routes(rows, reader))
+    app.register_blueprint(unique_customers.routes(rows, reader))
+    app.register_blueprint(affinity.routes(rows, reader))
+    app.register_blueprint(rejects.routes(rows, reader))
     app.register_blueprint(quality.routes(questions, answers))
     app.register_blueprint(snapshots.routes(store, past.history, answers))
     app.register_blueprint(lineage.routes(source, questions, answers))

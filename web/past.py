@@ -31,7 +31,7 @@ WAITING = 4
 
 
 class BusyError(SalesviewsError):
-    """Too many requests wait for earlier snapshots to be loaded."""
+    """Too many requests that take long are being answered, or wait."""
 
 
 class NotInSnapshotError(SalesviewsError):

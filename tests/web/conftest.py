@@ -31,6 +31,7 @@ from web.answers import Answers
 from web.events import EventFeed
 from web.past import PastSnapshots
 from web.pipeline import Group, Observation, Partition, PipelineWatch
+from web.reading import LakeReader
 from web.snapshot import SnapshotStore
 
 TABLES = {table.name.rpartition("/")[2]: table for table in lake.SILVER}
@@ -223,20 +224,38 @@ def client(app: Flask) -> FlaskClient:
 class Witnessed:
     """The application over a lake of dirty sales, and the witness of what it serves."""
 
-    client: FlaskClient
+    lake: Lake
     store: SnapshotStore
     oracle: Oracle
+    serve: Callable[..., FlaskClient]
+    client: FlaskClient
+
+    def with_reader(self, reader: LakeReader) -> FlaskClient:
+        """The same, with other bounds for what is read from the lake."""
+        return self.serve(reader)
 
 
 @pytest.fixture(scope="session")
 def witnessed_web(tmp_path_factory: pytest.TempPathFactory) -> Witnessed:
     """Of the newest snapshot; shared: nothing is written to it."""
-    made = witnessed.make(tmp_path_factory.mktemp("witnessed") / "lake", seed=5, count=240)
+    return _served(witnessed.make(tmp_path_factory.mktemp("witnessed") / "lake", seed=5, count=240))
+
+
+@pytest.fixture(scope="session")
+def years_web(tmp_path_factory: pytest.TempPathFactory) -> Witnessed:
+    """The same over a year and some months."""
+    return _served(witnessed.make_years(tmp_path_factory.mktemp("years") / "lake", seed=7))
+
+
+def _served(made: witnessed.WitnessedLake) -> Witnessed:
     clock = FakeClock(made.manifest().created_at + timedelta(seconds=2))
     store = SnapshotStore(made.lake, clock)
     store.refresh()
     past = PastSnapshots(made.lake, History(made.lake, RETENTION, clock))
     pipeline = PipelineWatch(FakeKafka(), clock)
     pipeline.look()
-    app = create_app(store, past, pipeline, clock, lambda: None, made.lake)
-    return Witnessed(app.test_client(), store, made.oracle())
+
+    def serve(reader: LakeReader | None = None) -> FlaskClient:
+        return create_app(store, past, pipeline, clock, lambda: None, made.lake, reader).test_client()
+
+    return Witnessed(made.lake, store, made.oracle(), serve, serve())

@@ -11,6 +11,8 @@ from web import endpoints
 
 PAGES = {"/", "/login", "/logout"}
 """Addresses for people, that are no part of the API."""
+MAY_BE_EMPTY = {"/api/anomalies"}
+"""Addresses whose answer over the lake here has no rows: it has no weeks before."""
 
 
 def document(client: FlaskClient) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def test_every_parameter_is_described_as_it_is_read(app: Flask, client: FlaskCli
             example = parameters[parameter.name].get("example")
             if example is not None:
                 text = example[0] if parameter.is_repeatable else example
-                parameter.read(text)
+                parameter.read(str(text))
                 jsonschema.validate(text, dict(parameter.read.schema))
 
 
@@ -61,14 +63,17 @@ def test_every_answer_with_rows_is_as_described(witnessed_web: Any) -> None:
     """Law: a real answer has the described form, its columns those that are described, in every format."""
     described = document(witnessed_web.client)
     with_rows = [path for path, item in described["paths"].items() if "text/csv" in content(item)]
-    assert len(with_rows) >= 13
+    assert len(with_rows) >= 27
+    declared = endpoints.of(witnessed_web.client.application)
     for path in with_rows:
+        required = {each.name: each.example for each in declared[path].parameters if each.is_required}
         schema = content(described["paths"][path])["application/json"]["schema"]
-        body = witnessed_web.client.get(path).json
+        body = witnessed_web.client.get(path, query_string=required).json
         jsonschema.validate(body, {**schema, "components": described["components"]})
-        assert body["data"], path
+        assert body["data"] or path in MAY_BE_EMPTY, path
         for mimetype in content(described["paths"][path]):
-            assert witnessed_web.client.get(path, headers={"Accept": mimetype}).mimetype == mimetype
+            response = witnessed_web.client.get(path, query_string=required, headers={"Accept": mimetype})
+            assert response.mimetype == mimetype
 
 
 def content(item: dict[str, Any]) -> dict[str, Any]:

@@ -61,6 +61,6 @@ def test_each_entry_leads_to_its_rows(witnessed_web: Any, name: str) -> None:
 
 def test_a_view_that_is_not_there(witnessed_web: Any) -> None:
     """Law: 404 names those that are close to it."""
-    response = witnessed_web.client.get("/api/views/ventes_par_client")
+    response = witnessed_web.client.get("/api/views/ventes_par_clients")
     assert response.status_code == 404
     assert "/api/views/ventes_par_segment" in response.json["error"]["message"]
