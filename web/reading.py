@@ -28,6 +28,8 @@ BOUNDS = Bounds(
     remedy="ask for a shorter period, or filter by more",
 )
 AT_ONCE = 2
+WAIT_S = 1.0
+"""How long a reading waits for others to end, before it is refused."""
 
 ABOUT = {"page": grouping.ABOUT["page"]}
 """What an answer says beside its rows, that no view gives."""
@@ -37,12 +39,14 @@ class LakeReader:
     """Makes tables of ``web.rows.Query.tables``.
 
     :param at_once: how many readings may run at a time
+    :param wait_s: see ``WAIT_S``
     """
 
-    def __init__(self, source: Lake, bounds: Bounds = BOUNDS, at_once: int = AT_ONCE) -> None:
+    def __init__(self, source: Lake, bounds: Bounds = BOUNDS, at_once: int = AT_ONCE, wait_s: float = WAIT_S) -> None:
         self._lake = source
         self._bounds = bounds
         self._at_once = at_once
+        self._wait_s = wait_s
         self._free = threading.BoundedSemaphore(at_once)
 
     def table(self, manifest: Manifest, read: Callable[[Queries], pa.Table]) -> Callable[[], pa.Table]:
@@ -53,7 +57,7 @@ class LakeReader:
         """
 
         def make() -> pa.Table:
-            if not self._free.acquire(blocking=False):
+            if not self._free.acquire(timeout=self._wait_s):
                 raise BusyError(f"{self._at_once} questions of single sales are being answered: ask again.")
             try:
                 with Queries(self._lake, manifest, self._bounds) as queries:

@@ -95,7 +95,7 @@ def test_too_much_is_said(years_web: Any) -> None:
 
 def test_no_more_than_some_at_once(years_web: Any) -> None:
     """Law: a question beyond those that are being answered is told to come again."""
-    client = years_web.with_reader(reading.LakeReader(years_web.lake, at_once=0))
+    client = years_web.with_reader(reading.LakeReader(years_web.lake, at_once=0, wait_s=0.0))
     response = client.get("/api/affinity?from=2025-12-10")
     assert (response.status_code, response.json["error"]["code"]) == (503, "busy")
     assert response.headers["Retry-After"] == "1"
@@ -105,7 +105,7 @@ def test_an_unchanged_answer_reads_nothing(years_web: Any) -> None:
     """Law: 304 for the ETag of the answer, without a look at the lake; another question has another."""
     path = "/api/affinity?from=2025-12-10"
     tag = years_web.client.get(path).headers["ETag"]
-    client = years_web.with_reader(reading.LakeReader(years_web.lake, at_once=0))
+    client = years_web.with_reader(reading.LakeReader(years_web.lake, at_once=0, wait_s=0.0))
     assert client.get(path, headers={"If-None-Match": tag}).status_code == 304
     for other in ("&least=3", "&pays=France", "&produit_nom=x", "&to=2026-01-01"):
         assert client.get(path + other, headers={"If-None-Match": tag}).status_code == 503
