@@ -185,6 +185,7 @@ class View:
 
     :param name: table ``silver/<name>`` and topic ``vues-<name>``
     :param clock: the source's timestamp column that places a row in its window
+    :raises ValueError: if its sums cannot be kept where it says
     """
 
     name: str
@@ -195,6 +196,15 @@ class View:
     doc: str
     clock: str = "timestamp"
     kept: Kept = Kept.IN_WINDOWS
+
+    def __post_init__(self) -> None:
+        expressions = [*(each.sql for each in self.key), *(each.sql for each in self.measures)]
+        if self.kept is Kept.IN_WINDOWS and isinstance(self.window, CalendarMonth):
+            raise ValueError(f"{self.name}: Quix Streams has no windows of a month; keep it {Kept.IN_SILVER!r}.")
+        if self.kept is Kept.IN_SILVER and (
+            self.source is not Source.SALES or any("nouveau_client" in expression for expression in expressions)
+        ):
+            raise ValueError(f"{self.name}: what is kept {Kept.IN_SILVER!r} sums the fields of sales alone.")
 
     @property
     def key_names(self) -> tuple[str, ...]:
@@ -270,8 +280,10 @@ class RollUp:
     """A table computed from a view each time the view changes.
 
     :param group: columns of the view that remain
+    :param view: one that is kept in windows
     :param columns: figures over the rows of a group
     :param partitioned: by year and month, as the view is: only changed months are written again
+    :raises ValueError: if the view is kept elsewhere
     """
 
     name: str
@@ -280,6 +292,10 @@ class RollUp:
     columns: tuple[Figure, ...]
     partitioned: bool
     doc: str
+
+    def __post_init__(self) -> None:
+        if self.view.kept is not Kept.IN_WINDOWS:
+            raise ValueError(f"{self.name}: {self.view.name} is not held in memory, so nothing is computed from it.")
 
     def rows_sql(self, relation: str, more: str = "") -> str:
         """The query that computes the roll-up's rows: every column of its table, amounts in cents.

@@ -145,6 +145,13 @@ def add_a_cent(column: str) -> Callable[[list[dict[str, Any]]], object]:
     return change
 
 
+def add_a_second(column: str) -> Callable[[list[dict[str, Any]]], object]:
+    def change(rows: list[dict[str, Any]]) -> None:
+        rows[len(rows) // 2][column] += timedelta(seconds=1)
+
+    return change
+
+
 def set_value(column: str, value: Any, **chosen: Any) -> Callable[[list[dict[str, Any]]], object]:
     return lambda rows: first(rows, **chosen).update({column: value})
 
@@ -185,6 +192,11 @@ DAMAGES: dict[str, tuple[Table, Callable[[list[dict[str, Any]]], object], set[tu
         VIEWS["ventes_produit_pays"],
         add_one("nouveaux_clients"),
         {("silver/ventes_produit_pays", "nouveaux_clients")},
+    ),
+    "the last sale of a customer": (
+        VIEWS["ventes_par_client"],
+        add_a_second("derniere_vente"),
+        {("silver/ventes_par_client", "derniere_vente")},
     ),
     "a row of a view removed": (VIEWS["ventes_par_pays"], remove, {("silver/ventes_par_pays", "*")}),
     "a row of a view repeated": (VIEWS["ventes_par_pays"], repeat, {("silver/ventes_par_pays", "*")}),
