@@ -29,6 +29,7 @@ from quixstreams.models import SerializationContext, Serializer
 from processors.tiers import Int64s
 from salesviews import metrics, topics
 from salesviews.errors import BrokerError
+from salesviews.pulse import Pulse
 from salesviews.settings import Settings
 
 _COLLECT_AFTER_OBJECTS = 200_000
@@ -151,6 +152,7 @@ class ColumnarApplication(Application):
     :param batch_messages: how many messages a poll takes at most
     :param batch_timeout_s: how long a poll waits for that many; what came by then is the batch
     :param commit_batches: a checkpoint is due after so many batches, if its interval has not ended before
+    :param pulse: beats at each turn of the loop
     """
 
     def __init__(
@@ -164,6 +166,7 @@ class ColumnarApplication(Application):
         commit_interval_s: float,
         commit_batches: int,
         exactly_once: bool,
+        pulse: Pulse,
     ) -> None:
         named = {"group.instance.id": f"{group}-{settings.instance}"} if settings.instance else {}
         # Outside of a transaction, a message that is given up would leave a hole before those that come later.
@@ -200,6 +203,7 @@ class ColumnarApplication(Application):
         self._processor_name = processor
         self._batch_messages = batch_messages
         self._batch_timeout_s = batch_timeout_s
+        self._pulse = pulse
 
     def run(self, *arguments: Any, **options: Any) -> list[dict[str, Any]]:
         """Run as ``Application`` does, with changelog topics that take keys as large as a raw message may be.
@@ -249,6 +253,7 @@ class ColumnarApplication(Application):
 
     def _process_message(self, dataframe_composed: Any) -> None:
         """What ``Application`` does for a message, for each batch of a poll."""
+        self._pulse.beat(is_ready=bool(self._consumer.memberid()))
         self._producer.poll(self._config.producer_poll_timeout)
         messages = self._consumer.consume(self._batch_messages, self._batch_timeout_s)
         for failed in filter(Message.error, messages):

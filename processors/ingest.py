@@ -30,6 +30,7 @@ from processors.columnar import ColumnarApplication, MessageBatch, Outgoing, Out
 from processors.identity import TopicIdentity
 from salesviews import event, generation, lake, metrics, topics, typed
 from salesviews.classification import Classifier
+from salesviews.pulse import Pulse
 from salesviews.settings import Settings
 from salesviews.typed import Interval, SourcePartition
 from sinks.bronze import BronzeBatch, BronzeSink
@@ -273,6 +274,7 @@ def build(
         commit_interval_s=settings.bronze_interval_s,
         commit_batches=COMMIT_BATCHES,
         exactly_once=False,
+        pulse=Pulse(settings, "ingest"),
     )
     identity = TopicIdentity(settings)
 

@@ -15,6 +15,7 @@ A crash before 3 takes the same batches again, from the state of the last transa
 has already. A crash after 3 restores the local state from the changelogs.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,7 @@ from processors.positions import Positions
 from salesviews import generation, metrics, money, seed, topics, typed
 from salesviews.errors import FencedError, LakeError
 from salesviews.lake import Lake
+from salesviews.pulse import Pulse
 from salesviews.settings import Settings
 from salesviews.views import DAY, Kept, Measure, Unit, Window, kept
 from sinks.contents import Change
@@ -193,6 +195,7 @@ def build(
         commit_interval_s=settings.snapshot_interval_s,
         commit_batches=COMMIT_TAKES,
         exactly_once=True,
+        pulse=Pulse(settings, "views"),
     )
     silver = SilverSink(Lake(settings.lake), clock, mine)
     typees = application.topic(
@@ -229,7 +232,13 @@ def run(settings: Settings) -> None:
     """Run the views process until SIGTERM or SIGINT; it writes a last snapshot before it ends."""
     metrics.serve(settings)
     target = Lake(settings.lake)
-    mine = generation.begin_counting(target)
+    pulse = Pulse(settings, "views")
+
+    def wait(seconds: float) -> None:
+        pulse.beat(is_ready=False)
+        time.sleep(seconds)
+
+    mine = generation.begin_counting(target, wait)
     topics.create(settings, mine)
     application = build(settings, mine)
     _check_silver_is_not_lost(settings, target, mine, application)

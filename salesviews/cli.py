@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import secrets
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from salesviews import __version__, generate
+from salesviews import __version__, generate, pulse
 from salesviews import settings as settings_module
 from salesviews.errors import (
     ExpiredError,
@@ -263,6 +264,22 @@ def status(as_json: bool) -> None:
 
     body = status.fetch(_settings())
     click.echo(json.dumps(body, indent=2, ensure_ascii=False) if as_json else status.text(body))
+
+
+@commands.command(
+    settings=("HOME", "HOST", "PORT", "INSTANCE"),
+    examples=("salesviews probe live ingest", "SALESVIEWS_INSTANCE=views-0 salesviews probe ready views"),
+)
+@click.argument("asked", metavar="live|ready", type=click.Choice(pulse.PROBES))
+@click.argument("process", metavar="ingest|views|web", type=click.Choice(pulse.PROCESSES))
+def probe(asked: str, process: str) -> None:
+    """Tell whether a process of this machine is live or ready: live|ready ingest|views|web.
+
+    For an orchestrator, with the settings of the process that it asks about. Live is a process that makes progress: one
+    that is not should be started again. Ready is one that does its work, or stands by to take over. The exit status is
+    0 when it is, and 1 when it is not.
+    """
+    click.echo(pulse.probe(_settings(), process, asked))
 
 
 @commands.command(
@@ -634,6 +651,8 @@ def _key(texts: Sequence[str]) -> dict[str, str]:
 
 def main() -> NoReturn:
     """Run a command; an error that an operator can act on ends with its message and status."""
+    if os.getpid() == 1:  # in a container, where the kernel keeps from the first process what it does not handle
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         commands()
     except SalesviewsError as error:

@@ -27,6 +27,10 @@ class BrokerError(SalesviewsError):
     """Kafka cannot be started or reached."""
 
 
+class UnreadyError(SalesviewsError):
+    """A process of the pipeline does not make progress, or cannot serve."""
+
+
 class LakeError(SalesviewsError):
     """A Delta table is missing, damaged, or not what its declaration says."""
 

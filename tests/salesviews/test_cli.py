@@ -21,7 +21,7 @@ from salesviews import settings as settings_module
 TIMEOUT_S = 30.0
 
 COMMANDS = [
-    *("demo", "up", "broker", "topics", "ingest", "views", "web", "generate", "status"),
+    *("demo", "up", "broker", "topics", "ingest", "views", "web", "generate", "status", "probe"),
     *("audit", "replay", "rebuild", "maintain", "lineage"),
 ]
 
