@@ -167,7 +167,7 @@ def wait_until_ready(settings: Settings, timeout_s: float = _READY_S) -> None:
                 reason = refusals.last or error.args[0].str()
                 raise BrokerError(
                     f"Kafka at {settings.broker} did not answer within {timeout_s:g} s: {reason}. "
-                    "Is it up (`salesviews broker`), and do SALESVIEWS_BROKER and SALESVIEWS_KAFKA_OPTIONS fit it?"
+                    "Is it up (`salesviews broker`), and do SALESVIEWS_BROKER and SALESVIEWS_KAFKA_… fit it?"
                 ) from error
             attempts += 1
             if attempts == 2:

@@ -99,7 +99,10 @@ def _sales_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-_CLIENT = ("BROKER", "KAFKA_OPTIONS", "KAFKA_PORT", "TOPIC")
+_CLIENT = (
+    *("BROKER", "KAFKA_OPTIONS", "KAFKA_SECURITY_PROTOCOL", "KAFKA_CA_FILE", "KAFKA_CERTIFICATE_FILE"),
+    *("KAFKA_KEY_FILE", "KAFKA_SASL_MECHANISM", "KAFKA_USERNAME", "KAFKA_PASSWORD", "KAFKA_PORT", "TOPIC"),
+)
 _INSTANCE = (
     "HOME",
     "BROKER",

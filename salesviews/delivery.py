@@ -50,7 +50,9 @@ class Delivery:
                 }
             )
         except KafkaException as error:
-            raise SettingError(f"SALESVIEWS_KAFKA_OPTIONS cannot be used: {error.args[0].str()}.") from error
+            raise SettingError(
+                f"SALESVIEWS_KAFKA_OPTIONS or SALESVIEWS_KAFKA_… cannot be used: {error.args[0].str()}."
+            ) from error
 
     def send(self, keys: list[Key], payloads: list[Payload]) -> int:
         """Hand the messages over, and say how many: all of them, but after ``stop`` only those that the queue takes.

@@ -17,6 +17,9 @@ PREFIX = "SALESVIEWS_"
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
+SECURITY_PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
+SASL_MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN")
+
 _REACHED = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -77,10 +80,22 @@ def _positive_seconds(text: str) -> float:
     return seconds
 
 
-def _level(text: str) -> str:
-    if text.lower() not in LOG_LEVELS:
-        raise ValueError(f"one of {', '.join(LOG_LEVELS)}")
-    return text.lower()
+def _one_of(*words: str) -> Callable[[str], str]:
+    """One of these words, in upper or lower case."""
+
+    def read(text: str) -> str:
+        for word in words:
+            if word.lower() == text.lower():
+                return word
+        raise ValueError(f"one of {', '.join(words)}")
+
+    return read
+
+
+def _file(text: str) -> str:
+    if text and not Path(text).is_file():
+        raise ValueError("the path of a file that exists")
+    return text
 
 
 _SHORTEST_TOKEN = 16
@@ -117,6 +132,23 @@ SETTINGS: tuple[Setting, ...] = (
         'librdkafka options for every client, as a JSON object: {"security.protocol": "SASL_SSL", ...}',
         secret=True,
     ),
+    Setting(
+        "KAFKA_SECURITY_PROTOCOL",
+        "plaintext",
+        _one_of(*SECURITY_PROTOCOLS),
+        f"how Kafka is reached: {', '.join(SECURITY_PROTOCOLS)}",
+    ),
+    Setting("KAFKA_CA_FILE", "", _file, "certificates (PEM) by which Kafka's is checked; default: the system's"),
+    Setting("KAFKA_CERTIFICATE_FILE", "", _file, "certificate (PEM) that this client shows to Kafka"),
+    Setting("KAFKA_KEY_FILE", "", _file, "private key (PEM) of that certificate"),
+    Setting(
+        "KAFKA_SASL_MECHANISM",
+        SASL_MECHANISMS[0],
+        _one_of(*SASL_MECHANISMS),
+        f"how this client proves its name to Kafka, with a sasl protocol: {', '.join(SASL_MECHANISMS)}",
+    ),
+    Setting("KAFKA_USERNAME", "", _text, "name of this client, with a sasl protocol"),
+    Setting("KAFKA_PASSWORD", "", _text, "password of that name", secret=True),
     Setting("KAFKA_PORT", "9092", _port, "port of the embedded Kafka (its controller listens on a free one)"),
     Setting("TOPIC", "ventes", _text, "topic of the raw sales"),
     Setting("PARTITIONS", "4", _positive_int, "partitions of a raw topic that does not exist yet"),
@@ -155,7 +187,9 @@ SETTINGS: tuple[Setting, ...] = (
         "once; without a name Kafka waits 10 s for the one that died",
     ),
     Setting("INGEST_PROCESSES", "1", _positive_int, "ingest processes that `up` and `demo` start"),
-    Setting("LOG_LEVEL", "info", _level, f"least important messages that are shown: {', '.join(LOG_LEVELS)}"),
+    Setting(
+        "LOG_LEVEL", "info", _one_of(*LOG_LEVELS), f"least important messages that are shown: {', '.join(LOG_LEVELS)}"
+    ),
 )
 
 
@@ -168,6 +202,13 @@ class Settings:
     broker: str
     is_broker_embedded: bool
     kafka_options: dict[str, str] = field(repr=False)
+    kafka_security_protocol: str
+    kafka_ca_file: str
+    kafka_certificate_file: str
+    kafka_key_file: str
+    kafka_sasl_mechanism: str
+    kafka_username: str
+    kafka_password: str = field(repr=False)
     kafka_port: int
     topic: str
     partitions: int
@@ -200,8 +241,26 @@ class Settings:
 
     @property
     def kafka_config(self) -> dict[str, Any]:
-        """librdkafka configuration that every client of this process starts from."""
-        return {"bootstrap.servers": self.broker, **self.kafka_options}
+        """librdkafka configuration that every client of this process starts from; it may hold secrets."""
+        return {"bootstrap.servers": self.broker, **self._security, **self.kafka_options}
+
+    @property
+    def _security(self) -> dict[str, str]:
+        protocol = self.kafka_security_protocol
+        options = {"security.protocol": protocol} if protocol != SECURITY_PROTOCOLS[0] else {}
+        if protocol.endswith("ssl"):
+            options |= {
+                "ssl.ca.location": self.kafka_ca_file,
+                "ssl.certificate.location": self.kafka_certificate_file,
+                "ssl.key.location": self.kafka_key_file,
+            }
+        if protocol.startswith("sasl"):
+            options |= {
+                "sasl.mechanism": self.kafka_sasl_mechanism,
+                "sasl.username": self.kafka_username,
+                "sasl.password": self.kafka_password,
+            }
+        return {name: value for name, value in options.items() if value}
 
 
 def read(environment: Mapping[str, str] | None = None) -> Settings:
@@ -218,6 +277,13 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         except ValueError as error:
             shown = "(secret)" if setting.secret else repr(text)
             raise SettingError(f"{setting.variable}={shown} cannot be used: it takes {error}.") from None
+    if values["kafka_security_protocol"].startswith("sasl"):
+        for name in ("KAFKA_USERNAME", "KAFKA_PASSWORD"):
+            if not values[name.lower()]:
+                raise SettingError(
+                    f"{PREFIX}{name} is needed with {PREFIX}KAFKA_SECURITY_PROTOCOL="
+                    f"{values['kafka_security_protocol']}: Kafka asks each client who it is."
+                )
     values["home"] = Path(values["home"]).expanduser().absolute()
     values["lake"] = values["lake"] or str(values["home"] / "lake")
     values["is_broker_embedded"] = not values["broker"]

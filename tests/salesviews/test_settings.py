@@ -46,9 +46,44 @@ def test_librdkafka_options_reach_every_client() -> None:
     assert read.kafka_config == {"bootstrap.servers": "b:1", "security.protocol": "SSL", "socket.timeout.ms": "5"}
 
 
+def test_credentials_reach_every_client_and_are_shown_to_nobody(tmp_path: Path) -> None:
+    """What Kafka asks for is in the configuration that clients start from, and not in the settings' text."""
+    authority = tmp_path / "ca.pem"
+    authority.touch()
+    read = settings.read(
+        {
+            "SALESVIEWS_BROKER": "b:1",
+            "SALESVIEWS_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "SALESVIEWS_KAFKA_CA_FILE": str(authority),
+            "SALESVIEWS_KAFKA_USERNAME": "shop",
+            "SALESVIEWS_KAFKA_PASSWORD": "hunter2",
+        }
+    )
+    assert read.kafka_config == {
+        "bootstrap.servers": "b:1",
+        "security.protocol": "sasl_ssl",
+        "ssl.ca.location": str(authority),
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": "shop",
+        "sasl.password": "hunter2",
+    }
+    assert "hunter2" not in repr(read)
+
+
+@pytest.mark.parametrize("missing", ["KAFKA_USERNAME", "KAFKA_PASSWORD"])
+def test_a_client_that_must_say_who_it_is_needs_a_name_and_a_password(missing: str) -> None:
+    """The error names the one that is missing, before anything starts."""
+    given = {"KAFKA_SECURITY_PROTOCOL": "sasl_ssl", "KAFKA_USERNAME": "shop", "KAFKA_PASSWORD": "hunter2", missing: ""}
+    with pytest.raises(SettingError, match=f"SALESVIEWS_{missing} is needed"):
+        settings.read({settings.PREFIX + name: value for name, value in given.items()})
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("KAFKA_SECURITY_PROTOCOL", "tls"),
+        ("KAFKA_SASL_MECHANISM", "GSSAPI"),
+        ("KAFKA_CA_FILE", "/no/such/file.pem"),
         ("PORT", "0"),
         ("PORT", "65536"),
         ("PORT", "http"),
