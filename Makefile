@@ -1,6 +1,6 @@
 # Everything a developer does. Needs Python 3.11 or newer (named by PYTHON, or found) and make; nothing else.
 
-.PHONY: help setup demo up test lint bench sweep chaos fuzz mutations lock
+.PHONY: help setup demo up test lint bench sweep chaos fuzz mutations manifests lock
 
 PYTHON ?=
 UV_VERSION = 0.13.9
@@ -18,6 +18,7 @@ help:
 	@echo 'make chaos   everything goes wrong at random, under load: SECONDS=120 SEED=random'
 	@echo 'make fuzz    random messages through the parser, against the witness: SECONDS=60 SEED=random'
 	@echo 'make mutations  plants defects, each of which a test must catch'
+	@echo 'make manifests  compares how the tests render k8s/ with kubectl (which it needs)'
 	@echo 'make setup   .venv with the locked packages (the others do it when needed)'
 	@echo 'make lock    newest versions into requirements.lock'
 	@echo 'Another Python: make setup PYTHON=/path/to/python3.12'
@@ -52,6 +53,9 @@ fuzz: $(READY)
 
 mutations: $(READY)
 	$(BIN)/python -u tests/mutations.py
+
+manifests: $(READY)
+	PYTHONPATH=. $(BIN)/python tests/manifests.py
 
 lock: $(READY)
 	$(BIN)/uv pip compile --system-certs --quiet --universal --upgrade --generate-hashes --no-header \

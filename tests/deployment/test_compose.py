@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import manifests
 import pytest
 import yaml
 from containers import command_of, unknown_variables
@@ -16,6 +17,7 @@ from salesviews import settings as settings_module
 FILE = ROOT / "docker-compose.yml"
 COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+KAFKA = manifests.variables(ROOT / SERVICES["kafka"]["env_file"])
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "salesviews"}
 PROCESSES = {name: service for name, service in OURS.items() if service["command"][0] in pulse.PROCESSES}
 
@@ -36,7 +38,8 @@ def test_a_service_runs_a_command_with_settings_that_exist(name: str) -> None:
     assert not unknown_variables(environment)
     read = settings_module.read(environment)
     host, _, port = read.broker.partition(":")
-    assert f"INSIDE://{host}:{port}" in SERVICES[host]["environment"]["KAFKA_ADVERTISED_LISTENERS"].split(",")
+    assert host in SERVICES
+    assert f"INSIDE://{host}:{port}" in KAFKA["KAFKA_ADVERTISED_LISTENERS"].split(",")
 
 
 @pytest.mark.parametrize("name", PROCESSES)
@@ -91,4 +94,4 @@ def test_only_the_loopback_is_published() -> None:
 def test_kafka_is_the_version_and_takes_the_messages_that_are_tested() -> None:
     """Law: the official image has the version of the embedded broker, and its largest message."""
     assert SERVICES["kafka"]["image"] == f"apache/kafka:{broker.KAFKA.rpartition(':')[2]}"
-    assert SERVICES["kafka"]["environment"]["KAFKA_MESSAGE_MAX_BYTES"] == topics.LARGEST_MESSAGE_BYTES
+    assert KAFKA["KAFKA_MESSAGE_MAX_BYTES"] == str(topics.LARGEST_MESSAGE_BYTES)
