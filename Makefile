@@ -1,17 +1,19 @@
 # Everything a developer does. Needs Python 3.11 or newer (named by PYTHON, or found) and make; nothing else.
 
-.PHONY: help setup demo up test lint bench sweep chaos fuzz mutations manifests lock
+.PHONY: help setup demo up test test-s3 lint bench sweep chaos fuzz mutations manifests lock
 
 PYTHON ?=
 UV_VERSION = 0.13.9
 BIN = .venv/bin
 READY = .venv/ready
+MINIO ?= $(HOME)/.cache/salesviews/bin/minio
 SOURCES = salesviews sinks processors web tests benchmarks
 
 help:
 	@echo 'make demo    the whole pipeline on simulated sales, with a dashboard; Ctrl-C ends it'
 	@echo 'make up      the same without the simulated sales'
 	@echo 'make test    format, lint, types and tests'
+	@echo 'make test-s3  the tests on an object store, which is built with Go'
 	@echo 'make lint    format, lint and types only'
 	@echo 'make bench   how long a sale takes'
 	@echo 'make sweep   crashes at every step of the checkpoints, several times over: ROUNDS=2 SEED=4'
@@ -33,6 +35,13 @@ up: $(READY)
 
 test: lint
 	$(BIN)/pytest
+
+test-s3: $(READY) $(MINIO)
+	MINIO=$(MINIO) $(BIN)/pytest --s3 tests/s3
+
+$(MINIO):
+	@echo 'Building a store for the tests (Go is needed; some five minutes, once)'
+	GOBIN=$(dir $(MINIO)) go install github.com/minio/minio@latest
 
 lint: $(READY)
 	$(BIN)/ruff check $(SOURCES)

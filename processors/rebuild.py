@@ -157,7 +157,7 @@ class _Rebuild:
         self._folder = folder
         self._clock = clock
         self._topics = topics
-        self._lake = Lake(settings.lake)
+        self._lake = Lake(settings.lake, settings.lake_options)
         self._notes: list[str] = []
 
     def run(self) -> Result:

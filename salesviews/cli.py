@@ -99,6 +99,7 @@ def _sales_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+_LAKE = ("LAKE", "S3_ENDPOINT", "S3_REGION", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
 _CLIENT = (
     *("BROKER", "KAFKA_OPTIONS", "KAFKA_SECURITY_PROTOCOL", "KAFKA_CA_FILE", "KAFKA_CERTIFICATE_FILE"),
     *("KAFKA_KEY_FILE", "KAFKA_SASL_MECHANISM", "KAFKA_USERNAME", "KAFKA_PASSWORD", "KAFKA_PORT", "TOPIC"),
@@ -182,11 +183,11 @@ def topics(timeout_s: float) -> None:
 
     settings = _settings()
     broker.wait_until_ready(settings, timeout_s)
-    topics.create(settings, generation.current(Lake(settings.lake)))
+    topics.create(settings, generation.current(Lake(settings.lake, settings.lake_options)))
 
 
 @commands.command(
-    settings=("HOME", "LAKE", *_CLIENT, "PARTITIONS", "BRONZE_INTERVAL_S", "INSTANCE", "HOST", "METRICS_PORT")
+    settings=("HOME", *_LAKE, *_CLIENT, "PARTITIONS", "BRONZE_INTERVAL_S", "INSTANCE", "HOST", "METRICS_PORT")
 )
 def ingest() -> None:
     """Run an ingest process: raw sales to Bronze, typed batches, dead letters.
@@ -200,7 +201,7 @@ def ingest() -> None:
 
 
 @commands.command(
-    settings=("HOME", "LAKE", *_CLIENT, "SNAPSHOT_INTERVAL_S", "DEDUP_DAYS", "INSTANCE", "HOST", "METRICS_PORT")
+    settings=("HOME", *_LAKE, *_CLIENT, "SNAPSHOT_INTERVAL_S", "DEDUP_DAYS", "INSTANCE", "HOST", "METRICS_PORT")
 )
 def views() -> None:
     """Run the views process: typed batches to clean sales, views, snapshots.
@@ -213,7 +214,7 @@ def views() -> None:
     views.run(settings)
 
 
-@commands.command(settings=("HOME", "LAKE", "HOST", "PORT", "WEB_TOKEN", *_CLIENT))
+@commands.command(settings=("HOME", *_LAKE, "HOST", "PORT", "WEB_TOKEN", *_CLIENT))
 def web() -> None:
     """Run the web server: dashboard and JSON API, from the snapshots."""
     from web import server
@@ -286,7 +287,7 @@ def probe(asked: str, process: str) -> None:
 
 
 @commands.command(
-    settings=("HOME", "LAKE", "DEDUP_DAYS"),
+    settings=("HOME", *_LAKE, "DEDUP_DAYS"),
     examples=(
         "salesviews audit                  everything; exit status 0 if it holds, 1 if not",
         "salesviews audit --sample 1       a hundredth of the messages, in a few seconds",
@@ -338,7 +339,7 @@ def audit(as_json: bool, sample_pct: float | None, seed: int | None, shown: int,
         wait_s=wait_s,
         memory_mb=memory_mb,
     )
-    result = audit.run(Lake(settings.lake), options, stream_name)
+    result = audit.run(Lake(settings.lake, settings.lake_options), options, stream_name)
     if as_json:
         click.echo(json.dumps(audit_result.as_json(result), indent=2, ensure_ascii=False))
     else:
@@ -367,7 +368,7 @@ class _Since(click.ParamType[datetime | None]):
 
 
 @commands.command(
-    settings=("HOME", "LAKE", *_CLIENT),
+    settings=("HOME", *_LAKE, *_CLIENT),
     examples=(
         "salesviews replay                              everything that Kafka holds and Bronze lacks",
         "salesviews replay --from 2026-01-31            what Kafka received since then, in less time",
@@ -419,7 +420,7 @@ def replay(since: datetime | None, as_json: bool, drop_unreadable: bool, memory_
 
 
 @commands.command(
-    settings=("HOME", "LAKE", *_CLIENT, "DEDUP_DAYS"),
+    settings=("HOME", *_LAKE, *_CLIENT, "DEDUP_DAYS"),
     examples=(
         "salesviews rebuild --dry-run      what it would change, and nothing else",
         "salesviews rebuild                the same, and the new figures replace the old ones",
@@ -460,7 +461,7 @@ def rebuild(
 
     settings = _settings()
     if is_abandoned:
-        kept = rebuild.abandon(Lake(settings.lake))
+        kept = rebuild.abandon(Lake(settings.lake, settings.lake_options))
         click.echo(f"Generation {kept.generation} goes on, from snapshot {kept.id}.")
         return
     options = rebuild.Options(memory_mb, wait_s, shown, is_dry, accepts_loss)
@@ -473,7 +474,7 @@ def rebuild(
 
 
 @commands.command(
-    settings=("HOME", "LAKE", "RETENTION_DAYS", "RETENTION_STEP_S"),
+    settings=("HOME", *_LAKE, "RETENTION_DAYS", "RETENTION_STEP_S"),
     examples=(
         "salesviews maintain --dry-run         what it would delete",
         "salesviews maintain                   once; exit status 0 if there was no problem",
@@ -511,7 +512,7 @@ def maintain(interval_s: float | None, dry_run: bool, as_json: bool) -> None:
     from sinks.appends import writer_properties
 
     settings = _settings()
-    source = Lake(settings.lake)
+    source = Lake(settings.lake, settings.lake_options)
     options = maintenance.Options(Retention(settings.retention_days, settings.retention_step_s), is_dry_run=dry_run)
 
     def show(result: maintenance_result.Result) -> None:
@@ -534,7 +535,7 @@ def maintain(interval_s: float | None, dry_run: bool, as_json: bool) -> None:
 
 
 @commands.command(
-    settings=("HOME", "LAKE", "RETENTION_DAYS", "RETENTION_STEP_S"),
+    settings=("HOME", *_LAKE, "RETENTION_DAYS", "RETENTION_STEP_S"),
     examples=(
         "salesviews lineage ventes_par_pays --key pays=France --window 2025-12-22T10:00",
         "salesviews lineage top_produits --key produit_nom=Laptop --key categorie=Electronique",
@@ -597,7 +598,7 @@ def lineage(
     if view is None and (keys or window or after or left_out_after):
         raise click.UsageError("--key, --window, --after and --left-out-after are for the lineage of a VIEW.")
     key = _key(keys)
-    source = Lake(settings.lake)
+    source = Lake(settings.lake, settings.lake_options)
     told: lineage.Lineage | story.Story
     with tempfile.TemporaryDirectory(prefix="salesviews-lineage-") as folder:
         bounds = Bounds(memory_mb=memory_mb, spill_folder=folder)

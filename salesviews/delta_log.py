@@ -4,16 +4,16 @@ A version can be opened if its commit is in the log, and all commits back to a c
 """
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
+from salesviews import storage
 from salesviews.errors import LakeError
 from salesviews.lake import Lake, Table
+from salesviews.storage import Place
 
 FOLDER = "_delta_log"
 
@@ -32,7 +32,7 @@ class Log:
     """
 
     table: Table
-    folder: Path
+    folder: Place
     commits: tuple[int, ...]
     checkpoints: tuple[int, ...]
     entries: tuple[tuple[int, str], ...]
@@ -56,7 +56,7 @@ class Log:
 
         :raises FileNotFoundError: if it was cleaned up since
         """
-        return (self.folder / f"{version:020}.{_COMMIT}").stat().st_mtime_ns
+        return storage.written_ns(self.folder / f"{version:020}.{_COMMIT}")
 
     def first_since(self, moment: datetime) -> int:
         """The first of the versions that were committed at or after a moment; the newest one where none was."""
@@ -70,7 +70,7 @@ class Log:
             first = version
         return first
 
-    def unneeded(self, first: int) -> list[Path]:
+    def unneeded(self, first: int) -> list[Place]:
         """What may be deleted, in this order, so that ``first`` and every later version can be opened."""
         bases = [version for version in self.checkpoints if version <= first]
         return [self.folder / name for version, name in self.entries if version < bases[-1]] if bases else []
@@ -107,11 +107,8 @@ class Log:
 
 def read(lake: Lake, table: Table) -> Log | None:
     """The log as it is now; None where there is no such table."""
-    folder = Path(lake.uri(table)) / FOLDER
-    try:
-        names = os.listdir(folder)  # noqa: PTH208 - a thousand paths would take ten times as long as their names
-    except FileNotFoundError:
-        return None
+    folder = lake.folder(table) / FOLDER
+    names = storage.names(folder)
     found = [(int(match[1]), match[2], match[0]) for match in map(_ENTRY.fullmatch, names) if match]
     found.sort()
     commits = tuple(version for version, kind, _ in found if kind == _COMMIT)

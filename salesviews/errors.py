@@ -4,7 +4,10 @@ An error of this hierarchy that reaches the command line ends the process with `
 traceback; any other exception is a defect and shows one.
 """
 
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from salesviews.storage import Place
 
 
 class SalesviewsError(Exception):
@@ -41,7 +44,7 @@ class UnreadableError(LakeError):
     :param file: its path
     """
 
-    def __init__(self, file: Path, message: str) -> None:
+    def __init__(self, file: "Place", message: str) -> None:
         super().__init__(message)
         self.file = file
 

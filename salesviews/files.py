@@ -24,10 +24,11 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
-from pyarrow.fs import LocalFileSystem
 
+from salesviews import storage
 from salesviews.errors import LakeError, UnreadableError
 from salesviews.lake import BRONZE, Lake, Table
+from salesviews.storage import Place
 
 _BATCH_ROWS = 20_000
 _REMEDIES = {BRONZE.name: "`salesviews replay --drop-unreadable` reads its messages from Kafka again"}
@@ -112,7 +113,7 @@ def rows(lake: Lake, of: Listing, partitions: Iterable[Partition]) -> pa.Table:
     for partition in partitions:
         values = dict(zip(of.table.partition_by, partition, strict=True))
         for path in sorted(of.files.get(partition, ())):
-            file = Path(lake.uri(of.table)) / path
+            file = lake.folder(of.table) / path
             try:
                 content = _checked(file.read_bytes(), of.digests.get(path))
                 piece = pq.ParquetFile(pa.BufferReader(content)).read(columns=stored, use_threads=False)
@@ -133,7 +134,7 @@ def stored_rows(lake: Lake, of: Listing) -> pa.Table:
     pieces = []
     for partition, paths in sorted(of.files.items()):
         for path in sorted(paths):
-            file = Path(lake.uri(of.table)) / path
+            file = lake.folder(of.table) / path
             try:
                 piece = pq.ParquetFile(pa.BufferReader(_checked(file.read_bytes(), of.digests.get(path)))).read()
                 for name, value in zip(of.table.partition_by, partition, strict=True):
@@ -173,9 +174,9 @@ def _batches_of(
     schema = pa.schema([of.table.schema.field(name) for name in columns])
     stored = [name for name in columns if name not in of.table.partition_by]
     values = dict(zip(of.table.partition_by, partition, strict=True))
-    file = Path(lake.uri(of.table)) / path
+    file = lake.folder(of.table) / path
     try:
-        with pq.ParquetFile(file, pre_buffer=False) as opened:
+        with pq.ParquetFile(storage.source(file), pre_buffer=False) as opened:
             for batch in opened.iter_batches(batch_rows, columns=stored, use_threads=False):
                 piece = {name: batch.column(name) for name in stored} | {
                     name: pa.repeat(pa.scalar(values[name], schema.field(name).type), batch.num_rows)
@@ -228,9 +229,9 @@ def streamed(
 
 def dataset(lake: Lake, of: Listing) -> ds.Dataset:
     """A version as an Arrow dataset: DuckDB queries it, and reads only the columns and partitions it needs."""
-    file_system, parquet = LocalFileSystem(), ds.ParquetFileFormat()
+    (file_system, folder), parquet = storage.file_system(lake.folder(of.table)), ds.ParquetFileFormat()
     fragments = [
-        parquet.make_fragment(str(Path(lake.uri(of.table)) / path), file_system, _guarantee(of.table, partition))
+        parquet.make_fragment(f"{folder}/{path}", file_system, _guarantee(of.table, partition))
         for partition, paths in sorted(of.files.items())
         for path in sorted(paths)
     ]
@@ -248,7 +249,7 @@ def digest(lake: Lake, table: Table, path: str) -> str:
 
     :raises LakeError: if the file cannot be read
     """
-    file = Path(lake.uri(table)) / path
+    file = lake.folder(table) / path
     try:
         return digest_of(file.read_bytes())
     except OSError as error:
@@ -262,9 +263,14 @@ def digest_of(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def parquet_sql(lake: Lake, of: Listing) -> str:
-    """A version as a relation of DuckDB, without its partition columns. It has at least one file."""
-    root = Path(lake.uri(of.table))
+def parquet_sql(lake: Lake, of: Listing) -> str | None:
+    """A version as a relation of DuckDB, without its partition columns. It has at least one file.
+
+    None where DuckDB's own reader does not get at the files: ``dataset`` does.
+    """
+    root = lake.folder(of.table)
+    if not isinstance(root, Path):
+        return None
     paths = [str(root / path) for paths in of.files.values() for path in sorted(paths)]
     literals = ["'" + _PATTERN.sub(r"[\g<0>]", path).replace("'", "''") + "'" for path in paths]
     return f"read_parquet([{', '.join(literals)}], hive_partitioning = false)"
@@ -281,7 +287,7 @@ def find_unreadable(
     for paths in of.files.values():
         for path in paths:
             if Path(path).name in str(error):
-                return _unreadable(Path(lake.uri(of.table)) / path, of, error)
+                return _unreadable(lake.folder(of.table) / path, of, error)
     stored = [name for name in of.table.schema.names if name not in of.table.partition_by]
     try:
         for _ in batches(lake, of, stored, _SEARCH_ROWS):
@@ -291,7 +297,7 @@ def find_unreadable(
     return None
 
 
-def _unreadable(file: Path, of: Listing, error: Exception) -> UnreadableError:
+def _unreadable(file: Place, of: Listing, error: Exception) -> UnreadableError:
     return UnreadableError(
         file,
         f"{file}, a file of version {of.version} of {of.table.name}, cannot be read: {error}. Restore the file; if it "

@@ -4,15 +4,14 @@ Every table is readable by any Delta reader of version 1: UTC timestamps, no col
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from salesviews import event, log_damage, views
+from salesviews import event, log_damage, storage, views
 from salesviews.errors import DamagedLogError, LakeError
 
 _UTC = pa.timestamp("us", tz="UTC")
@@ -191,30 +190,36 @@ _REWRITTEN = "salesviews.rewritten"
 
 @dataclass(frozen=True)
 class Lake:
-    """The lake at an address: a folder.
+    """The lake at an address: a folder, or ``s3://bucket/prefix``.
 
     Handles are opened anew for each commit: a long-lived one grows, and sees old versions.
+
+    :param options: what is needed to reach an object store (``Settings.lake_options``)
     """
 
     root: str
+    options: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def uri(self, table: Table) -> str:
         return f"{self.root.rstrip('/')}/{table.name}"
 
+    def folder(self, table: Table) -> storage.Place:
+        """A table's files, as files."""
+        return storage.place(self.uri(table), self.options)
+
     @property
-    def is_local(self) -> bool:
-        return "://" not in self.root
+    def _storage_options(self) -> dict[str, str] | None:
+        return dict(self.options) or None
 
     def exists(self, table: Table) -> bool:
-        return DeltaTable.is_deltatable(self.uri(table))
+        return DeltaTable.is_deltatable(self.uri(table), self._storage_options)
 
     def create(self, table: Table) -> None:
         """Create a table that does not exist; safe to call from several processes at once.
 
         :raises LakeError: if it exists, and a file of its log is damaged
         """
-        if self.is_local:
-            Path(self.uri(table)).mkdir(parents=True, exist_ok=True)
+        storage.make_folder(self.folder(table))
         try:
             DeltaTable.create(
                 self.uri(table),
@@ -224,6 +229,7 @@ class Lake:
                 name=table.name.rpartition("/")[2],
                 description=table.doc,
                 configuration=PROPERTIES,
+                storage_options=self._storage_options,
             )
         except DeltaError as error:
             raise self._unreadable_log(table, error) from error
@@ -234,7 +240,7 @@ class Lake:
         :raises LakeError: if the table does not exist, or a file of its log is damaged
         """
         try:
-            return DeltaTable(self.uri(table), version=version)
+            return DeltaTable(self.uri(table), version=version, storage_options=self._storage_options)
         except TableNotFoundError as error:
             raise LakeError(
                 f"There is no Delta table at {self.uri(table)}. Is SALESVIEWS_LAKE the right address? "
@@ -247,7 +253,7 @@ class Lake:
             raise  # there may be no such version
 
     def _unreadable_log(self, table: Table, error: DeltaError) -> DamagedLogError:
-        damaged = log_damage.damage(Path(self.uri(table))) if self.is_local else []
+        damaged = log_damage.damage(self.folder(table))
         which = f"{damaged[0]} is damaged or gone" if damaged else f"A file of {self.uri(table)}/_delta_log is damaged"
         reason, _, _ = str(error).partition("\n")  # what follows is a stack of Rust
         return DamagedLogError(

@@ -3,10 +3,12 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from salesviews import storage
+from salesviews.storage import Place
 
 FOLDER = "_delta_log"
 
@@ -15,9 +17,9 @@ _ENTRY = re.compile(r"\d{20}\.json")
 _CHECKPOINT = re.compile(r"\d{20}\.checkpoint.*\.parquet")
 
 
-def damage(table: Path) -> list[Path]:
+def damage(table: Place) -> list[Place]:
     """The files of a table's log that cannot be read or are gone, in the order of their versions."""
-    names = sorted(path.name for path in (table / FOLDER).iterdir()) if (table / FOLDER).is_dir() else []
+    names = sorted(storage.names(table / FOLDER))
     entries = [name for name in names if _ENTRY.fullmatch(name)]
     checkpoints = [name for name in names if _CHECKPOINT.fullmatch(name)]
     damaged = {name for name in entries if not _is_entry(table / FOLDER / name)}
@@ -28,26 +30,26 @@ def damage(table: Path) -> list[Path]:
     return [table / FOLDER / name for name in sorted(damaged)]
 
 
-def _is_entry(file: Path) -> bool:
+def _is_entry(file: Place) -> bool:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_bytes().decode().splitlines()
         return bool(lines) and all(isinstance(json.loads(line), dict) for line in lines)
     except (OSError, ValueError):
         return False
 
 
-def _is_parquet(file: Path) -> bool:
+def _is_parquet(file: Place) -> bool:
     try:
-        pq.ParquetFile(file).read()
+        pq.ParquetFile(storage.source(file)).read()
     except (OSError, pa.ArrowException):
         return False
     return True
 
 
-def _last_checkpoint(folder: Path) -> str:
+def _last_checkpoint(folder: Place) -> str:
     """The version of the checkpoint that a hint names; empty where there is none, or none that can be read."""
     try:
-        return f"{int(json.loads((folder / _HINT).read_text())['version']):020}"
+        return f"{int(json.loads((folder / _HINT).read_bytes())['version']):020}"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 

@@ -20,14 +20,12 @@ seen in one of them. Files younger than the grace may be a writer's that has not
 """
 
 import logging
-import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import NoReturn
 
 import pyarrow as pa
@@ -35,7 +33,7 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from salesviews import delta_log, files, lake, manifest
+from salesviews import delta_log, files, lake, manifest, storage
 from salesviews.delta_log import Log
 from salesviews.errors import LakeError
 from salesviews.files import Partition
@@ -105,12 +103,6 @@ def run_every(
         wait(interval_s)
 
 
-@dataclass(frozen=True)
-class _File:
-    bytes: int
-    written_s: float
-
-
 @dataclass
 class _Work:
     """What is done on one table.
@@ -122,7 +114,7 @@ class _Work:
     """
 
     table: Table
-    files: dict[str, _File]
+    files: dict[str, storage.File]
     log: Log
     log_before: Log
     first: int = 0
@@ -321,7 +313,7 @@ class _Maintenance:
                 work.log_deleted = len(unneeded)
                 if not self._options.is_dry_run:
                     for path in unneeded:
-                        path.unlink(missing_ok=True)
+                        storage.delete(path)
                     work.log = self._log(work.table)
 
     # ---- 4 ----
@@ -376,7 +368,7 @@ class _Maintenance:
                 for path, file in work.files.items():
                     if path not in needed and file.written_s < before_s:
                         if not self._options.is_dry_run:
-                            (Path(self._lake.uri(work.table)) / path).unlink(missing_ok=True)
+                            storage.delete(self._lake.folder(work.table) / path)
                         work.deleted += 1
                         work.deleted_bytes += file.bytes
 
@@ -387,7 +379,7 @@ class _Maintenance:
         """
         listed = files.listing(self._lake, work.table)
         now = {path for paths in listed.files.values() for path in paths}
-        folder = Path(self._lake.uri(work.table))
+        folder = self._lake.folder(work.table)
         if gone := sorted(path for path in now if path not in work.files and not (folder / path).exists()):
             raise LakeError(
                 f"{len(gone)} files that its log names are gone, such as {folder / gone[0]}. Nothing of it was "
@@ -424,7 +416,7 @@ class _Maintenance:
         log = delta_log.read(self._lake, table)
         if log is None:
             return None
-        return _Work(table, dict(_data_files(Path(self._lake.uri(table)))), log, log)
+        return _Work(table, {file.path: file for file in storage.data_files(self._lake.folder(table))}, log, log)
 
     def _log(self, table: Table) -> Log:
         log = delta_log.read(self._lake, table)
@@ -488,21 +480,3 @@ def _day(moment: datetime) -> date:
 def _retained_row(of: Manifest) -> pa.Table:
     day = pa.array([_day(of.created_at)], pa.date32())
     return of.to_arrow().append_column("jour", day).cast(lake.RETAINED.schema)
-
-
-def _data_files(folder: Path, under: str = "") -> Iterator[tuple[str, _File]]:
-    """The files of a table, by their paths under it; not its log, nor what is no business of Delta's by its name."""
-    with os.scandir(folder / under) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    for entry in entries:
-        if entry.name.startswith(("_", ".")):
-            continue
-        path = f"{under}{entry.name}"
-        if entry.is_dir():
-            yield from _data_files(folder, f"{path}/")
-            continue
-        try:
-            status = entry.stat()
-        except FileNotFoundError:  # deleted a moment ago
-            continue
-        yield path, _File(status.st_size, status.st_mtime)

@@ -5,6 +5,7 @@ nothing else of its process. Only rows of the snapshot are an answer: those of `
 up to ``snapshot.sequence``, which the SQL must say.
 """
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -62,6 +63,7 @@ class Queries:
         self._bounds = bounds
         self._listings: dict[str, Listing] = {}
         self._read: dict[str, set[Partition]] = {}
+        self._reads = itertools.count()
         self._connection = duckdb.connect(
             config={
                 "threads": bounds.threads,
@@ -123,7 +125,12 @@ class Queries:
             self._connection.register(name, pa.schema(stored).empty_table())
             return name
         self._read.setdefault(table.name, set()).update(chosen.files)
-        return files.parquet_sql(self.lake, chosen)
+        if (relation := files.parquet_sql(self.lake, chosen)) is not None:
+            return relation
+        name = f"read_{next(self._reads)}"
+        self._connection.register(name, files.dataset(self.lake, chosen))
+        left_out = ", ".join(f'"{column}"' for column in table.partition_by)
+        return f"(SELECT *{f' EXCLUDE ({left_out})' if left_out else ''} FROM {name})"
 
     def hold(self, name: str, rows: pa.Table) -> None:
         """Make some rows a table."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from salesviews import storage
 from salesviews.errors import SettingError
 
 PREFIX = "SALESVIEWS_"
@@ -44,6 +45,13 @@ class Setting:
 
 
 def _text(text: str) -> str:
+    return text
+
+
+def _lake(text: str) -> str:
+    scheme, is_url, rest = text.partition("://")
+    if is_url and (scheme != "s3" or not rest.partition("/")[0]):
+        raise ValueError("the path of a folder, or s3://bucket/prefix")
     return text
 
 
@@ -123,7 +131,16 @@ def _options(text: str) -> dict[str, str]:
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("HOME", "./data", _text, "folder of everything that is kept: lake/, state/, kafka/"),
-    Setting("LAKE", "", _text, "where the Delta tables are; default: the lake folder under the home folder"),
+    Setting(
+        "LAKE",
+        "",
+        _lake,
+        "where the Delta tables are: a folder, or s3://bucket/prefix; default: the lake folder under the home folder",
+    ),
+    Setting("S3_ENDPOINT", "", _text, "URL of an S3-compatible store, where it is not Amazon's: http://minio:9000"),
+    Setting("S3_REGION", "us-east-1", _text, "region of the bucket"),
+    Setting("S3_ACCESS_KEY_ID", "", _text, "key to the bucket; default: what the machine is given", secret=True),
+    Setting("S3_SECRET_ACCESS_KEY", "", _text, "secret of that key", secret=True),
     Setting("BROKER", "", _text, "host:port of a Kafka to use; default: the embedded one"),
     Setting(
         "KAFKA_OPTIONS",
@@ -199,6 +216,10 @@ class Settings:
 
     home: Path
     lake: str
+    s3_endpoint: str
+    s3_region: str
+    s3_access_key_id: str = field(repr=False)
+    s3_secret_access_key: str = field(repr=False)
     broker: str
     is_broker_embedded: bool
     kafka_options: dict[str, str] = field(repr=False)
@@ -228,6 +249,15 @@ class Settings:
     @property
     def state_folder(self) -> Path:
         return self.home / "state"
+
+    @property
+    def lake_options(self) -> dict[str, str]:
+        """What is needed to reach a lake in an object store; it may hold secrets."""
+        if not self.lake.startswith(storage.SCHEME):
+            return {}
+        return storage.object_store_options(
+            self.s3_endpoint, self.s3_region, self.s3_access_key_id, self.s3_secret_access_key
+        )
 
     @property
     def kafka_folder(self) -> Path:

@@ -6,14 +6,15 @@ is refused. Appends of other streams may land in between; they are about other r
 """
 
 import logging
-from pathlib import Path
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
+from salesviews import storage
 from salesviews.errors import LakeError
 from salesviews.lake import Lake, Table
+from salesviews.storage import Place
 from sinks.appends import writer_properties
 
 _log = logging.getLogger(__name__)
@@ -93,11 +94,10 @@ def forget_gone(lake: Lake, table: Table) -> tuple[str, ...]:
     ) from failure
 
 
-def set_aside(lake: Lake, table: Table, file: Path) -> Path:
+def set_aside(lake: Lake, table: Table, file: Place) -> Place:
     """Move a data file that cannot be read out of the way: it is gone for the table, and kept for who looks into it."""
-    folder = Path(lake.uri(table))
-    kept = folder / _UNREADABLE / file.relative_to(folder)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    file.rename(kept)
+    folder = lake.folder(table)
+    kept = folder / _UNREADABLE / str(file).removeprefix(f"{folder}/")
+    storage.move(file, kept)
     _log.warning("%s cannot be read, and was moved to %s", file, kept)
     return kept

@@ -28,6 +28,7 @@ STATE_MACHINE_EXAMPLES = 8
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--s3", action="store_true", help="the tests on an object store, which `make test-s3` builds")
     parser.addoption("--sweep", type=int, default=0, metavar="ROUNDS", help="rounds more of the crash-point sweep")
     parser.addoption("--sweep-seed", type=int, default=4, metavar="SEED", help="the order of its crashes")
     parser.addoption("--damages", type=int, default=3, help="damages of each kind of file")

@@ -60,7 +60,7 @@ class Pipeline:
 
     def __init__(self, settings: Settings, start_process: Callable[..., Any]) -> None:
         self.settings = settings
-        self.lake = lake.Lake(settings.lake)
+        self.lake = lake.Lake(settings.lake, settings.lake_options)
         self.start_process = start_process
         self.programs: dict[str, Any] = {}
 
@@ -156,7 +156,9 @@ class Sales:
         self._topic = settings.topic
         self._producer = Producer({**settings.kafka_config, "transactional.id": f"sales-{first_id}"})
         self._producer.init_transactions(30)
+        self.first_id = first_id
         self._next_id = first_id
+        self.sent = 0
         self._transactions = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._go_on)
@@ -172,6 +174,7 @@ class Sales:
             self._producer.abort_transaction(30)
         self._transaction(pairs)
         self._producer.commit_transaction(30)
+        self.sent += count
 
     def _transaction(self, pairs: list[Any]) -> None:
         self._producer.begin_transaction()
@@ -197,13 +200,19 @@ def silver(pipeline: Pipeline, name: str) -> list[Row]:
     found = pipeline.manifest()
     assert found is not None
     table = f"silver/{name}"
-    rows = polars.read_delta(f"{pipeline.settings.lake}/{table}", version=found.tables[table]).to_dicts()
+    rows = polars.read_delta(
+        f"{pipeline.settings.lake}/{table}", version=found.tables[table], **_options(pipeline)
+    ).to_dicts()
     return [row for row in rows if row.get("sequence", 0) <= found.sequence]
 
 
 def bronze(pipeline: Pipeline) -> list[Row]:
     """Bronze as polars reads it."""
-    return polars.read_delta(f"{pipeline.settings.lake}/bronze/ventes_stream").to_dicts()
+    return polars.read_delta(f"{pipeline.settings.lake}/bronze/ventes_stream", **_options(pipeline)).to_dicts()
+
+
+def _options(pipeline: Pipeline) -> dict[str, Any]:
+    return {"storage_options": pipeline.settings.lake_options} if pipeline.settings.lake_options else {}
 
 
 def raw_messages(settings: Settings) -> list[Message]:

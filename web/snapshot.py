@@ -16,14 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from salesviews import files, manifest
+from salesviews import files, manifest, storage
 from salesviews.errors import SalesviewsError
 from salesviews.lake import OVERWRITTEN, SNAPSHOTS, Lake, Table
 from salesviews.manifest import Manifest
@@ -33,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 LOOK_INTERVAL_S = 0.1
 """Between two looks for the next version's file."""
+
+REMOTE_LOOK_INTERVAL_S = 0.5
+"""The same in an object store, where a look is a request."""
 
 LISTING_INTERVAL_S = 10.0
 """Between two looks that open the table: log clean-up may have removed the next version's file while nobody looked, and
@@ -221,7 +223,7 @@ class SnapshotStore:
 
     def _has_moved(self) -> bool:
         served = self._manifest_table
-        log = Path(self._lake.uri(SNAPSHOTS)) / "_delta_log"
+        log = self._lake.folder(SNAPSHOTS) / "_delta_log"
         if (log / f"{0 if served is None else served.version + 1:020}.json").exists():
             return True
         if self._elapsed_s() - self._listed_at_s < LISTING_INTERVAL_S:
@@ -270,7 +272,8 @@ class SnapshotStore:
         logger.debug("Snapshot %s is served: %s partitions read in %.0f ms.", named.id, partitions_read, elapsed_ms)
 
     def _watch(self) -> None:
-        while not self._stop.wait(self._failure.retry_after_s if self._failure else LOOK_INTERVAL_S):
+        interval_s = LOOK_INTERVAL_S if storage.is_folder(self._lake.folder(SNAPSHOTS)) else REMOTE_LOOK_INTERVAL_S
+        while not self._stop.wait(self._failure.retry_after_s if self._failure else interval_s):
             try:
                 self.refresh()
             except Exception as error:

@@ -70,6 +70,24 @@ def test_credentials_reach_every_client_and_are_shown_to_nobody(tmp_path: Path) 
     assert "hunter2" not in repr(read)
 
 
+def test_a_lake_in_an_object_store_has_what_reaches_it() -> None:
+    """What Delta takes: commits are puts that fail where there is one; keys only where they are given."""
+    there = {"SALESVIEWS_LAKE": "s3://sales/lake", "SALESVIEWS_S3_ENDPOINT": "http://minio:9000"}
+    keys = {"SALESVIEWS_S3_ACCESS_KEY_ID": "shop", "SALESVIEWS_S3_SECRET_ACCESS_KEY": "hunter2"}
+    read = settings.read(there | keys)
+    assert read.lake_options == {
+        "AWS_ENDPOINT_URL": "http://minio:9000",
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "shop",
+        "AWS_SECRET_ACCESS_KEY": "hunter2",
+        "AWS_ALLOW_HTTP": "true",
+        "aws_conditional_put": "etag",
+    }
+    assert "hunter2" not in repr(read)
+    assert settings.read(there).lake_options.keys() & {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} == set()
+    assert settings.read(keys).lake_options == {}
+
+
 @pytest.mark.parametrize("missing", ["KAFKA_USERNAME", "KAFKA_PASSWORD"])
 def test_a_client_that_must_say_who_it_is_needs_a_name_and_a_password(missing: str) -> None:
     """The error names the one that is missing, before anything starts."""
@@ -82,6 +100,8 @@ def test_a_client_that_must_say_who_it_is_needs_a_name_and_a_password(missing: s
     ("name", "value"),
     [
         ("KAFKA_SECURITY_PROTOCOL", "tls"),
+        ("LAKE", "gs://sales/lake"),
+        ("LAKE", "s3:///lake"),
         ("KAFKA_SASL_MECHANISM", "GSSAPI"),
         ("KAFKA_CA_FILE", "/no/such/file.pem"),
         ("PORT", "0"),
@@ -142,7 +162,7 @@ _NUMBER = st.integers(1, 65535).map(str)
         {},
         optional={
             "SALESVIEWS_HOME": _TEXT.filter(lambda text: not text.startswith("~")),
-            "SALESVIEWS_LAKE": _TEXT,
+            "SALESVIEWS_LAKE": _TEXT.filter(lambda text: "://" not in text),
             "SALESVIEWS_BROKER": _TEXT,
             "SALESVIEWS_KAFKA_OPTIONS": st.dictionaries(_TEXT, _TEXT).map(json.dumps),
             "SALESVIEWS_KAFKA_PORT": _NUMBER,
