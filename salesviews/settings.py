@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from salesviews import storage
+from salesviews import object_store
 from salesviews.errors import SettingError
 
 PREFIX = "SALESVIEWS_"
@@ -50,7 +50,7 @@ def _text(text: str) -> str:
 
 def _lake(text: str) -> str:
     scheme, is_url, rest = text.partition("://")
-    if is_url and (scheme != "s3" or not rest.partition("/")[0]):
+    if is_url and (f"{scheme}://" != object_store.SCHEME or not rest.partition("/")[0]):
         raise ValueError("the path of a folder, or s3://bucket/prefix")
     return text
 
@@ -253,11 +253,9 @@ class Settings:
     @property
     def lake_options(self) -> dict[str, str]:
         """What is needed to reach a lake in an object store; it may hold secrets."""
-        if not self.lake.startswith(storage.SCHEME):
+        if not self.lake.startswith(object_store.SCHEME):
             return {}
-        return storage.object_store_options(
-            self.s3_endpoint, self.s3_region, self.s3_access_key_id, self.s3_secret_access_key
-        )
+        return object_store.options(self.s3_endpoint, self.s3_region, self.s3_access_key_id, self.s3_secret_access_key)
 
     @property
     def kafka_folder(self) -> Path:

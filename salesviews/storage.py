@@ -16,36 +16,22 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
-SCHEME = "s3://"
+from salesviews import object_store
 
-_ENDPOINT = "AWS_ENDPOINT_URL"
-_REGION = "AWS_REGION"
-_KEY_ID = "AWS_ACCESS_KEY_ID"
-_KEY = "AWS_SECRET_ACCESS_KEY"
 _SECOND_NS = 1_000_000_000
 _CONNECT_TIMEOUT_S = 5.0
 _REQUEST_TIMEOUT_S = 30.0
-
-
-def object_store_options(endpoint: str, region: str, key_id: str, key: str) -> dict[str, str]:
-    """What Delta takes to reach an S3-compatible store; what is empty is left to the machine's own credentials.
-
-    A commit is a put that fails where the object exists: two writers cannot both write a version.
-    """
-    given = {_ENDPOINT: endpoint, _REGION: region, _KEY_ID: key_id, _KEY: key}
-    options = {name: value for name, value in given.items() if value}
-    return options | {"aws_conditional_put": "etag", "AWS_ALLOW_HTTP": str(endpoint.startswith("http://")).lower()}
 
 
 @functools.cache
 def _object_store(options: tuple[tuple[str, str], ...]) -> fs.FileSystem:
     """One connection pool a store, made when it is first used: never before a fork."""
     given = dict(options)
-    scheme, _, address = given.get(_ENDPOINT, "").rpartition("://")
+    scheme, _, address = given.get(object_store.ENDPOINT, "").rpartition("://")
     return fs.S3FileSystem(
-        access_key=given.get(_KEY_ID),
-        secret_key=given.get(_KEY),
-        region=given.get(_REGION),
+        access_key=given.get(object_store.KEY_ID),
+        secret_key=given.get(object_store.KEY),
+        region=given.get(object_store.REGION),
         scheme=scheme or "https",
         endpoint_override=address or None,
         connect_timeout=_CONNECT_TIMEOUT_S,
@@ -64,7 +50,7 @@ class ObjectPath:
     store: fs.FileSystem = field(repr=False, compare=False)
 
     def __str__(self) -> str:
-        return SCHEME + self.key
+        return object_store.SCHEME + self.key
 
     def __truediv__(self, name: str) -> "ObjectPath":
         return ObjectPath(f"{self.key}/{name}", self.store)
@@ -104,9 +90,9 @@ class File:
 
 def place(root: str, options: Mapping[str, str]) -> Place:
     """:param root: a folder's path, or ``s3://bucket/prefix``"""
-    if not root.startswith(SCHEME):
+    if not root.startswith(object_store.SCHEME):
         return Path(root)
-    return ObjectPath(root.removeprefix(SCHEME).rstrip("/"), _object_store(tuple(sorted(options.items()))))
+    return ObjectPath(root.removeprefix(object_store.SCHEME).rstrip("/"), _object_store(tuple(sorted(options.items()))))
 
 
 def is_folder(of: Place) -> bool:

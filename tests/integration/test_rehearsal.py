@@ -1,0 +1,158 @@
+"""The manifests of production, rehearsed: its pods as processes here, against a real Kafka behind TLS and SCRAM."""
+
+import json
+import random
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import manifests
+import pytest
+import requests
+import secured_broker
+from confluent_kafka.admin import AdminClient
+from manifests import K8S
+from pipelines import Pipeline, Sales
+from pods import Cluster, Pod
+
+from salesviews import generation, lake, topics
+from salesviews.settings import Settings
+
+PROCESSES = ("ingest", "views", "web")
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    with secured_broker.running(tmp_path_factory.mktemp("rehearsal") / "home") as settings:
+        yield replace(settings, bronze_interval_s=1.0)
+
+
+@pytest.fixture
+def cluster(secured: Settings, tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Cluster]:
+    """Nothing is started. Addresses of the cluster stand for those of this machine, and nothing else is changed."""
+    secrets = {
+        "secrets": {"SALESVIEWS_KAFKA_PASSWORD": secured_broker.PASSWORD},
+        "kafka-cluster-ca-cert": {"ca.crt": Path(secured.kafka_ca_file).read_text(encoding="utf-8")},
+    }
+    addresses = {
+        "SALESVIEWS_BROKER": secured.broker,
+        "SALESVIEWS_LAKE": str(tmp_path / "lake"),
+        "SALESVIEWS_HOST": "127.0.0.1",
+    }
+    made = Cluster(manifests.render(K8S / "overlays" / "production"), tmp_path, secrets, addresses, free_port)
+    yield made
+    made.close()
+
+
+class Visitor:
+    """Somebody who keeps asking the service ``web``: it sends each request to a pod that is ready."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.answers = 0
+        self.failures: list[str] = []
+        self._cluster = cluster
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+
+    def _ask(self) -> None:
+        while not self._stop.wait(0.2):
+            ready = [pod for pod in list(self._cluster.pods["web"]) if pod.is_ready]
+            if not ready:
+                self.failures.append("no pod of web is ready")
+                continue
+            try:
+                requests.get(f"{random.choice(ready).url}/api/top_products", timeout=10).raise_for_status()
+                self.answers += 1
+            except requests.RequestException as error:
+                self.failures.append(repr(error))
+
+    def __enter__(self) -> "Visitor":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def _counting(cluster: Cluster, settings: Settings) -> Pod | None:
+    """The pod of views that counts: the member of the group that has the partition."""
+    group = topics.views_group(settings, generation.current(lake.Lake(settings.lake)))
+    admin = AdminClient(topics.admin_config(settings))
+    described = admin.describe_consumer_groups([group])[group].result()
+    names = [each.group_instance_id for each in described.members if each.assignment.topic_partitions]
+    return next((pod for pod in cluster.pods["views"] if f"{group}-{pod.name}" in names), None)
+
+
+def test_production_starts_rolls_scales_and_takes_over(
+    cluster: Cluster, secured: Settings, start_process: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    """Law: started in any order, all pods become ready. A rolling restart of everything, scaling ingest to three pods
+    and back, and the loss of the pod that counts, all under load: no request fails, each SIGTERM ends in its grace,
+    each sale counts once, and the audit agrees.
+    """
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}")
+    settings = replace(secured, lake=cluster.addresses["SALESVIEWS_LAKE"])
+    pipeline = Pipeline(settings, start_process)
+    topics.create(settings)
+    order = [name for name in PROCESSES for _ in range(cluster.replicas(name))]
+    random.Random(seed).shuffle(order)
+    sales = Sales(settings, 1)
+    sales.send(100)
+    for name in order:
+        cluster.start(name)
+    with sales:
+        for pod in [pod for name in PROCESSES for pod in cluster.pods[name]]:
+            pod.wait_until_ready()
+        with Visitor(cluster) as visitor:
+            with ThreadPoolExecutor() as controllers:  # all at once, as a new version does
+                list(controllers.map(cluster.roll, PROCESSES))
+
+            for pod in [cluster.start("ingest"), cluster.start("ingest")]:
+                pod.wait_until_ready()
+            web = cluster.pods["web"][0]
+            status = eventually(lambda: _members(web, "ingest", 3), 60, "three processes share the partitions")
+            assert _at(status, _lag_location(cluster)) >= 0
+            for pod in cluster.pods["ingest"][1:]:
+                cluster.stop(pod)
+
+            counting = eventually(lambda: _counting(cluster, settings), 60, "one views pod counts")
+            cluster.lose(counting)
+            before = sales.sent
+            eventually(lambda: pipeline.has_counted(before + 300), 90, "the standby counts")
+        assert visitor.failures == []
+        assert visitor.answers > 0
+        assert all(pod.starts == 1 for name in PROCESSES for pod in cluster.pods[name])
+    eventually(pipeline.has_counted_all, 90, "all sales counted")
+    for job in ("maintain", "audit"):
+        status, output = cluster.run_job(job, 120)
+        assert status == 0, output
+    told = json.loads(start_audit(cluster))
+    assert sum(each["received"] for each in told["partitions"]) == sales.sent
+
+
+def start_audit(cluster: Cluster) -> str:
+    """What the audit of the job left in its home folder."""
+    [file] = cluster.folder.glob("pods/audit-*/home/audit.json")
+    return file.read_text(encoding="utf-8")
+
+
+def _members(web: Pod, name: str, count: int) -> Any:
+    body = requests.get(f"{web.url}/api/status", timeout=10).json()
+    processors = body["data"]["processors"]
+    return body if processors and len(processors[name]["members"]) == count else None
+
+
+def _lag_location(cluster: Cluster) -> str:
+    [scaled] = [each for each in cluster.objects if each["kind"] == "ScaledObject"]
+    return str(scaled["spec"]["triggers"][0]["metadata"]["valueLocation"])
+
+
+def _at(body: Any, location: str) -> Any:
+    for name in location.split("."):
+        body = body[name]
+    return body
