@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ class Cluster:
         self.free_port = free_port
         self.workloads = manifests.workloads(objects)
         self.pods: dict[str, list[Pod]] = {}
+        self.release: Sequence[str] = (sys.executable, "-m", "salesviews")
+        """The program that pods run which are started from now on."""
         self._numbers = itertools.count()
 
     def replicas(self, name: str) -> int:
@@ -114,6 +116,7 @@ class Pod:
         self.starts = 0
         self._grace_s = 0.0
         self._cluster = cluster
+        self._release = cluster.release
         self._of = cluster.workloads[workload]
         template = manifests.pod_template(self._of)
         assert template is not None
@@ -161,7 +164,7 @@ class Pod:
 
     def command(self, arguments: list[str]) -> list[str]:
         """The entry point of the image, or a probe's ``salesviews``, as the program that is tested."""
-        return [sys.executable, "-m", "salesviews", *arguments]
+        return [*self._release, *arguments]
 
     def _volume(self, name: str) -> Path:
         volumes = {each["name"]: each for each in self._spec.get("volumes", ())}

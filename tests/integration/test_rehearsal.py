@@ -15,7 +15,7 @@ import requests
 import secured_broker
 from confluent_kafka.admin import AdminClient
 from manifests import K8S
-from pipelines import Pipeline, Sales
+from pipelines import WITH_A_VIEW, Pipeline, Sales
 from pods import Cluster, Pod
 
 from salesviews import generation, lake, topics
@@ -87,12 +87,12 @@ def _counting(cluster: Cluster, settings: Settings) -> Pod | None:
     return next((pod for pod in cluster.pods["views"] if f"{group}-{pod.name}" in names), None)
 
 
-def test_production_starts_rolls_scales_and_takes_over(
+def test_production_starts_rolls_scales_takes_over_and_is_upgraded(
     cluster: Cluster, secured: Settings, start_process: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     """Law: started in any order, all pods become ready. A rolling restart of everything, scaling ingest to three pods
-    and back, and the loss of the pod that counts, all under load: no request fails, each SIGTERM ends in its grace,
-    each sale counts once, and the audit agrees.
+    and back, the loss of the pod that counts, and a release with other views, all under load: no request fails, each
+    SIGTERM ends in its grace, each sale counts once, and the audit agrees.
     """
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")
@@ -124,21 +124,46 @@ def test_production_starts_rolls_scales_and_takes_over(
             cluster.lose(counting)
             before = sales.sent
             eventually(lambda: pipeline.has_counted(before + 300), 90, "the standby counts")
+            assert all(pod.starts == 1 for name in PROCESSES for pod in cluster.pods[name])
+            _upgrade(cluster, pipeline, sales, eventually)
         assert visitor.failures == []
         assert visitor.answers > 0
-        assert all(pod.starts == 1 for name in PROCESSES for pod in cluster.pods[name])
     eventually(pipeline.has_counted_all, 90, "all sales counted")
     for job in ("maintain", "audit"):
         status, output = cluster.run_job(job, 120)
         assert status == 0, output
-    told = json.loads(start_audit(cluster))
-    assert sum(each["received"] for each in told["partitions"]) == sales.sent
+    assert sum(each["received"] for each in _last_audit(cluster)["partitions"]) == sales.sent
 
 
-def start_audit(cluster: Cluster) -> str:
-    """What the audit of the job left in its home folder."""
+def _upgrade(cluster: Cluster, pipeline: Pipeline, sales: Sales, eventually: Callable[..., Any]) -> None:
+    """To a release with a view more: its pods refuse to count beside the old ones, until the figures are rebuilt."""
+    old = {name: list(cluster.pods[name]) for name in ("ingest", "views")}
+    cluster.release = WITH_A_VIEW
+    new = [cluster.start("ingest"), cluster.start("views")]
+    for pod in new:
+        eventually(lambda pod=pod: "`salesviews rebuild` computes them again" in pod.output, 60, f"{pod.name} refuses")
+    before = sales.sent
+    eventually(lambda: pipeline.has_counted(before + 100), 60, "the old release counts beside them")
+    assert not any(pod.is_ready for pod in new)
+
+    status, output = cluster.run_job("rebuild", 120)
+    assert status == 0, output
+    for pod in new:
+        pod.wait_until_ready()
+    for pod in [*old["ingest"], *old["views"]]:
+        cluster.lose(pod)  # by now it is the one that refuses
+    before = sales.sent
+    eventually(lambda: pipeline.has_counted(before + 100), 90, "the new release counts")
+    cluster.roll("web")
+    found = pipeline.manifest()
+    assert found is not None
+    assert "silver/ventes_par_categorie" in found.tables
+
+
+def _last_audit(cluster: Cluster) -> Any:
+    """What the job left in its home folder."""
     [file] = cluster.folder.glob("pods/audit-*/home/audit.json")
-    return file.read_text(encoding="utf-8")
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _members(web: Pod, name: str, count: int) -> Any:
