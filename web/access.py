@@ -1,6 +1,7 @@
 """Who may ask for what: rules of requests, applied to every route before it is reached.
 
-What a route shows is declared on it, with ``open_to_all`` or ``personal``; a route that declares nothing shows data:
+What a route shows is declared: with ``open_to_all``, or with ``Endpoint.is_personal`` where it shows single customers,
+single sales, or messages as they were received. A route that declares nothing shows data:
 
 | shows      | without a token set                        | with SALESVIEWS_WEB_TOKEN                  |
 |------------|--------------------------------------------|--------------------------------------------|
@@ -41,7 +42,6 @@ class Shows(StrEnum):
     OPEN = "open"
     DATA = "data"
     PERSONAL = "personal"
-    """Single customers, single sales, or messages as they were received."""
 
 
 def open_to_all(route: Route) -> Route:
@@ -50,16 +50,11 @@ def open_to_all(route: Route) -> Route:
     return route
 
 
-def personal(route: Route) -> Route:
-    """Declare that a route shows single customers, single sales, or messages as they were received."""
-    route.shows = Shows.PERSONAL  # type: ignore[attr-defined]
-    return route
-
-
 def shown_by(app: Flask, endpoint: str | None) -> Shows:
     """What an endpoint shows. Of an address that is none, nothing is said without a token."""
-    route = app.view_functions.get(endpoint or "")
-    return getattr(route, "shows", Shows.DATA)
+    if endpoint in endpoints.personal(app):
+        return Shows.PERSONAL
+    return getattr(app.view_functions.get(endpoint or ""), "shows", Shows.DATA)
 
 
 class Access:

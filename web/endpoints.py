@@ -4,7 +4,7 @@ A route reads its parameters from the declaration, and the OpenAPI document (``/
 each endpoint is declared where its route is, and is known to the application once the route's blueprint is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from flask.blueprints import BlueprintSetupState
 from web.parameters import Parameter
 
 _EXTENSION = "salesviews.endpoints"
+_PERSONAL = "salesviews.personal"
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ def get(blueprint: Blueprint, endpoint: Endpoint) -> Callable[[Callable[..., Res
 
     def declare(state: BlueprintSetupState) -> None:
         state.app.extensions.setdefault(_EXTENSION, {})[endpoint.path] = endpoint
+        if endpoint.is_personal:
+            state.app.extensions.setdefault(_PERSONAL, set()).add(f"{blueprint.name}.{endpoint.name}")
 
     def decorate(answer: Callable[..., Response]) -> Callable[..., Response]:
         blueprint.record(declare)
@@ -88,6 +91,12 @@ def get(blueprint: Blueprint, endpoint: Endpoint) -> Callable[[Callable[..., Res
         return answer
 
     return decorate
+
+
+def personal(app: Flask) -> Collection[str]:
+    """Flask's names of the endpoints that show single persons."""
+    found: Collection[str] = app.extensions.get(_PERSONAL, ())
+    return found
 
 
 def of(app: Flask) -> dict[str, Endpoint]:

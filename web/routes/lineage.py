@@ -18,7 +18,6 @@ from salesviews.manifest import Manifest
 from salesviews.queries import Bounds
 from salesviews.story import Story
 from web import endpoints, errors, parameters, schemas
-from web.access import personal
 from web.answers import Answers
 from web.endpoints import Endpoint
 from web.parameters import Parameter
@@ -119,6 +118,7 @@ LINEAGE = Endpoint(
         "to the question is refused."
     ),
     failures={503: "it takes more than one answer may, or too many are being told: ask again"},
+    is_personal=True,
 )
 
 
@@ -127,7 +127,6 @@ def routes(source: Lake, questions: Questions, answers: Answers, bounds: Bounds 
     free = threading.BoundedSemaphore(AT_ONCE)
 
     @endpoints.get(blueprint, LINEAGE)
-    @personal
     def tell() -> Response:
         question = _question(source, bounds, _without_as_of(request.args))
         manifest, as_of = questions.manifest()
