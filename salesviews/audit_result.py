@@ -1,16 +1,16 @@
-"""What an audit says: its values, as text, as JSON, and as the file in the home folder that keeps the last one."""
+"""What an audit says: its values, as text, as JSON, and as the file beside the tables that keeps the last one."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
+from salesviews import storage
 from salesviews.differences import WHOLE_ROW, Difference
 from salesviews.errors import AuditError
+from salesviews.storage import Place
 
 FILE = "audit.json"
 
@@ -69,26 +69,24 @@ def as_json(result: Result) -> dict[str, Any]:
     return plain
 
 
-def write(result: Result, home: Path) -> Path:
+def write(result: Result, lake: Place) -> Place:
     """Keep the result as the last one: whole, or not at all.
 
-    :raises AuditError: if the home folder cannot be written
+    :param lake: the folder of the tables
+    :raises AuditError: if it cannot be written there
     """
-    file = home / FILE
-    new = file.with_suffix(f".{os.getpid()}.new")
+    file = lake / FILE
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        new.write_text(json.dumps(as_json(result), ensure_ascii=False), encoding="utf-8")
-        new.replace(file)
+        storage.write(file, json.dumps(as_json(result), ensure_ascii=False).encode())
     except OSError as error:
         raise AuditError(f"The audit was made, but its result could not be written to {file}: {error}") from error
     return file
 
 
-def last(home: Path) -> dict[str, Any] | None:
+def last(lake: Place) -> dict[str, Any] | None:
     """The last result, as ``as_json`` gives it; None if there is none that can be read."""
     try:
-        result = json.loads((home / FILE).read_text(encoding="utf-8"))
+        result = json.loads((lake / FILE).read_bytes())
     except (OSError, ValueError):
         return None
     return result if isinstance(result, dict) else None

@@ -321,9 +321,9 @@ def audit(as_json: bool, sample_pct: float | None, seed: int | None, shown: int,
     every table of the newest snapshot again from the raw messages, and names each difference with both values and a
     message to look at.
 
-    It only reads the lake, so it can run beside a live pipeline, on a stopped one, and on a copy of the lake without
+    It only reads the tables, so it can run beside a live pipeline, on a stopped one, and on a copy of the lake without
     Kafka. It needs as much temporary space as Bronze takes (TMPDIR). The exit status is 0 only when all holds, 1 when
-    there are differences, 2 when it could not run. The last result is kept in the home folder, and `/api/status` shows
+    there are differences, 2 when it could not run. The last result is kept beside the tables, and `/api/status` shows
     it.
     """
     from salesviews import audit, audit_result
@@ -339,12 +339,13 @@ def audit(as_json: bool, sample_pct: float | None, seed: int | None, shown: int,
         wait_s=wait_s,
         memory_mb=memory_mb,
     )
-    result = audit.run(Lake(settings.lake, settings.lake_options), options, stream_name)
+    source = Lake(settings.lake, settings.lake_options)
+    result = audit.run(source, options, stream_name)
     if as_json:
         click.echo(json.dumps(audit_result.as_json(result), indent=2, ensure_ascii=False))
     else:
         click.echo(audit_result.text(result))
-    audit_result.write(result, settings.home)
+    audit_result.write(result, source.place)
     sys.exit(0 if result.holds else 1)
 
 

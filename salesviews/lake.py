@@ -203,6 +203,11 @@ class Lake:
     def uri(self, table: Table) -> str:
         return f"{self.root.rstrip('/')}/{table.name}"
 
+    @property
+    def place(self) -> storage.Place:
+        """Where the tables are."""
+        return storage.place(self.root, self.options)
+
     def folder(self, table: Table) -> storage.Place:
         """A table's files, as files."""
         return storage.place(self.uri(table), self.options)

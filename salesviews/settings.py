@@ -162,7 +162,7 @@ SETTINGS: tuple[Setting, ...] = (
         "KAFKA_SASL_MECHANISM",
         SASL_MECHANISMS[0],
         _one_of(*SASL_MECHANISMS),
-        f"how this client proves its name to Kafka, with a sasl protocol: {', '.join(SASL_MECHANISMS)}",
+        "how this client proves its name to Kafka, with a sasl protocol",
     ),
     Setting("KAFKA_USERNAME", "", _text, "name of this client, with a sasl protocol"),
     Setting("KAFKA_PASSWORD", "", _text, "password of that name", secret=True),

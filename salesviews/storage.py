@@ -127,6 +127,18 @@ def make_folder(folder: Place) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
+def write(file: Place, content: bytes) -> None:
+    """Write a file anew: readers see the old one or the new one, whole."""
+    if isinstance(file, ObjectPath):
+        with file.store.open_output_stream(file.key) as stream:
+            stream.write(content)
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(f"{file.name}.{os.getpid()}.new")
+    new.write_bytes(content)
+    new.replace(file)
+
+
 def delete(file: Place) -> None:
     """Delete a file; one that is gone is none the worse."""
     if isinstance(file, Path):

@@ -7,11 +7,10 @@ import signal
 import socket
 from datetime import UTC, datetime
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import uvicorn
 
-from salesviews import audit_result
 from salesviews.errors import AddressError
 from salesviews.history import History
 from salesviews.lake import Lake
@@ -20,6 +19,7 @@ from salesviews.settings import Settings
 from web.access import Access
 from web.answers import Answers
 from web.app import create_app
+from web.audits import AuditWatch
 from web.connection import Connection
 from web.events import LISTENERS, EventFeed
 from web.gateway import LARGEST_HEAD_BYTES, Gateway
@@ -62,9 +62,6 @@ def run(settings: Settings) -> None:
     def now() -> datetime:
         return datetime.now(UTC)
 
-    def last_audit() -> dict[str, Any] | None:
-        return audit_result.last(settings.home)
-
     # 1
     listener = _listen(settings.host, settings.port)
     _allow_files(LISTENERS + OTHER_CONNECTIONS + _OWN_FILES)
@@ -72,12 +69,13 @@ def run(settings: Settings) -> None:
     store = SnapshotStore(source, now)
     retention = Retention(settings.retention_days, settings.retention_step_s)
     past = PastSnapshots(source, History(source, retention, now))
+    audits = AuditWatch(source)
     pipeline = PipelineWatch(KafkaObserver(settings, lambda: store.generation), now)
-    feed = EventFeed(store, past.history, Answers(pipeline, now), last_audit)
+    feed = EventFeed(store, past.history, Answers(pipeline, now), lambda: audits.last)
     access = Access(settings.web_token, settings.host)
     if not (access.needs_token or access.is_on_loopback):
         logger.warning("Whoever reaches %s can read the figures: no SALESVIEWS_WEB_TOKEN is set.", settings.url)
-    app = create_app(store, past, pipeline, now, last_audit, source, feed, access)
+    app = create_app(store, past, pipeline, now, lambda: audits.last, source, feed, access)
     server = _Server(Gateway(app, feed, THREADS), feed)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
@@ -85,6 +83,7 @@ def run(settings: Settings) -> None:
     store.start()
     pipeline.start()
     feed.start()
+    audits.start()
     print(f"Listening on {settings.url}", flush=True)
     # 3
     try:
@@ -94,6 +93,7 @@ def run(settings: Settings) -> None:
         feed.close()
         store.close()
         pipeline.close()
+        audits.close()
         logger.info("The web server stopped.")
 
 

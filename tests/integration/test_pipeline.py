@@ -151,12 +151,12 @@ def test_everything_is_what_the_witness_says(
     assert_lineage_is(pipeline, witness)
     assert_topics_are(pipeline, witness)
     assert_audit_holds(pipeline)
-    assert_audit_is_shown(pipeline, total)
+    assert_audit_is_shown(pipeline, total, eventually)
 
 
-def assert_audit_is_shown(pipeline: Pipeline, total: int) -> None:
+def assert_audit_is_shown(pipeline: Pipeline, total: int, eventually: Callable[..., Any]) -> None:
     """`/api/status` shows the audit that was made while the pipeline is live."""
-    last = pipeline.get("/api/status")["data"]["audit"]
+    last = eventually(lambda: pipeline.get("/api/status")["data"]["audit"], 30, "the audit shown")
     assert (last["holds"], last["messages"], last["differences"]) == (True, total, [])
 
 

@@ -1,6 +1,5 @@
 """The manifests of production, rehearsed: its pods as processes here, against a real Kafka behind TLS and SCRAM."""
 
-import json
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -114,9 +113,8 @@ def test_production_starts_rolls_scales_takes_over_and_is_upgraded(
 
             for pod in [cluster.start("ingest"), cluster.start("ingest")]:
                 pod.wait_until_ready()
-            web = cluster.pods["web"][0]
-            status = eventually(lambda: _members(web, "ingest", 3), 60, "three processes share the partitions")
-            assert _at(status, _lag_location(cluster)) >= 0
+            status = eventually(lambda: _members(cluster, "ingest", 3), 60, "three processes share the partitions")
+            assert _at({"data": status}, _lag_location(cluster)) >= 0
             for pod in cluster.pods["ingest"][1:]:
                 cluster.stop(pod)
 
@@ -132,7 +130,8 @@ def test_production_starts_rolls_scales_takes_over_and_is_upgraded(
     for job in ("maintain", "audit"):
         status, output = cluster.run_job(job, 120)
         assert status == 0, output
-    assert sum(each["received"] for each in _last_audit(cluster)["partitions"]) == sales.sent
+    told = eventually(lambda: _status(cluster)["audit"], 60, "web tells of the audit")
+    assert sum(each["received"] for each in told["partitions"]) == sales.sent
 
 
 def _upgrade(cluster: Cluster, pipeline: Pipeline, sales: Sales, eventually: Callable[..., Any]) -> None:
@@ -160,16 +159,13 @@ def _upgrade(cluster: Cluster, pipeline: Pipeline, sales: Sales, eventually: Cal
     assert "silver/ventes_par_categorie" in found.tables
 
 
-def _last_audit(cluster: Cluster) -> Any:
-    """What the job left in its home folder."""
-    [file] = cluster.folder.glob("pods/audit-*/home/audit.json")
-    return json.loads(file.read_text(encoding="utf-8"))
+def _status(cluster: Cluster) -> Any:
+    return requests.get(f"{cluster.pods['web'][0].url}/api/status", timeout=10).json()["data"]
 
 
-def _members(web: Pod, name: str, count: int) -> Any:
-    body = requests.get(f"{web.url}/api/status", timeout=10).json()
-    processors = body["data"]["processors"]
-    return body if processors and len(processors[name]["members"]) == count else None
+def _members(cluster: Cluster, name: str, count: int) -> Any:
+    status = _status(cluster)
+    return status if status["processors"] and len(status["processors"][name]["members"]) == count else None
 
 
 def _lag_location(cluster: Cluster) -> str:
