@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from salesviews import market, world
+from salesviews.simulation import market, world
 from web.routes import anomalies
 
 _FIRST = datetime(2025, 1, 6, tzinfo=UTC)

@@ -34,8 +34,9 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
-from salesviews import lake, ports, settings, views
+from salesviews import lake, settings, views
 from salesviews.lake import Lake, Table
+from salesviews.machine import ports
 from salesviews.manifest import DataFile, Manifest
 from salesviews.settings import Settings
 from salesviews.typed import SourcePartition

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
-from salesviews import classification, market
+from salesviews import classification
+from salesviews.simulation import market
 
 MESSAGES = pa.schema(
     [

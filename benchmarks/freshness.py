@@ -24,7 +24,8 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from salesviews import ports, settings
+from salesviews import settings
+from salesviews.machine import ports
 from salesviews.settings import Settings
 
 TRACERS_A_SECOND = 5

@@ -20,7 +20,7 @@ import pyarrow as pa
 from salesviews import lake, maintenance
 from salesviews.lake import Lake
 from salesviews.maintenance import Options
-from salesviews.retention import Retention
+from salesviews.maintenance.retention import Retention
 from salesviews.typed import Interval, SourcePartition
 from salesviews.views import HOURLY_SALES
 from sinks.appends import writer_properties

@@ -21,8 +21,10 @@ from pathlib import Path
 import psutil
 from confluent_kafka import Consumer, TopicPartition
 
-from salesviews import broker, generate, lake, manifest, settings
+from salesviews import lake, manifest, settings
+from salesviews.machine import broker
 from salesviews.settings import Settings
+from salesviews.simulation import generate
 from salesviews.topics import topic_id
 from salesviews.typed import SourcePartition
 from sinks.appends import covered

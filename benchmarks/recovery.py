@@ -22,9 +22,10 @@ import psutil
 from confluent_kafka import Producer
 from freshness import ASK_INTERVAL_S, get, sale, until_ready
 
-from salesviews import ports, settings
+from salesviews import settings
+from salesviews.machine import ports
+from salesviews.machine.supervisor import HEALTHY_S
 from salesviews.settings import Settings
-from salesviews.supervisor import HEALTHY_S
 
 KILLED = ("", "web", "ingest", "views", "broker")
 LONGEST_S = 180.0

@@ -16,8 +16,9 @@ from processors.clients import GROUP, NewClients
 from processors.dedup import DedupIndex, Verdict
 from processors.positions import Positions, pack, unpack
 from processors.tiers import Int64s, Mask
-from salesviews import event, files, lake, typed
+from salesviews import event, lake, typed
 from salesviews.lake import Lake
+from salesviews.tables import files
 from salesviews.typed import Interval
 from salesviews.views import Kept, Source, View, kept
 

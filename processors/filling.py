@@ -21,8 +21,8 @@ from processors.survey import Lack, Survey
 from salesviews import generation, lake, topics
 from salesviews.errors import GapError
 from salesviews.lake import Lake
-from salesviews.ranges import Ranges
 from salesviews.settings import Settings
+from salesviews.tables.ranges import Ranges
 from salesviews.typed import Interval, SourcePartition
 from sinks import mending
 from sinks.bronze import BronzeBatch, BronzeSink

@@ -36,12 +36,14 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from processors.generation_topics import GenerationTopics
 from processors.rebuild_result import Result
 from processors.regeneration import Regeneration
-from salesviews import changes, definition, files, lake, manifest, typed, views
+from salesviews import definition, lake, manifest, typed, views
+from salesviews.audit import changes
+from salesviews.audit.recount import Recount
 from salesviews.errors import FencedError, LakeError, RebuildError, SalesviewsError
 from salesviews.lake import Lake, Table
 from salesviews.manifest import Manifest
-from salesviews.recount import Recount
 from salesviews.settings import Settings
+from salesviews.tables import files
 from salesviews.typed import SourcePartition
 from sinks.appends import writer_properties
 from sinks.bronze import stream_name

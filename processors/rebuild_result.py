@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from salesviews import changes
-from salesviews.changes import ViewChange
+from salesviews.audit import changes
+from salesviews.audit.changes import ViewChange
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from processors.positions import Boundary, Mark, Positions
 from salesviews import event, lake, seed, typed, views
-from salesviews.differences import name
+from salesviews.audit.differences import name
+from salesviews.audit.recount import DERIVED, OFFSET_BITS, Recount, recomputed
 from salesviews.errors import LakeError
 from salesviews.manifest import Manifest
-from salesviews.recount import DERIVED, OFFSET_BITS, Recount, recomputed
 from salesviews.typed import SourcePartition
 from sinks.contents import as_declared
 

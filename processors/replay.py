@@ -37,13 +37,15 @@ from deltalake.exceptions import DeltaError
 
 from processors.filling import Fill
 from processors.survey import Survey, Surveyor
-from salesviews import broker, files, holdings, lake
+from salesviews import lake
 from salesviews.errors import ReplayError, SalesviewsError, UnreadableError
 from salesviews.lake import Lake
-from salesviews.ranges import NONE, Ranges
+from salesviews.machine import broker
 from salesviews.replay_result import Partition, Result
 from salesviews.replay_result import first as first_ranges
 from salesviews.settings import Settings
+from salesviews.tables import files, holdings
+from salesviews.tables.ranges import NONE, Ranges
 from salesviews.typed import SourcePartition
 from sinks import mending
 

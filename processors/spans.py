@@ -14,8 +14,8 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from processors.columnar import MessageBatch, split
 from salesviews import topics
 from salesviews.errors import BrokerError
-from salesviews.ranges import Ranges
 from salesviews.settings import Settings
+from salesviews.tables.ranges import Ranges
 
 POLL_MESSAGES = 20_000
 POLL_TIMEOUT_S = 0.1

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, TopicPartition
 
 from processors.identity import TopicIdentity
-from salesviews import files, holdings, lake, manifest, topics
+from salesviews import lake, manifest, topics
 from salesviews.errors import LakeError
 from salesviews.lake import Lake
-from salesviews.ranges import NONE, Ranges
 from salesviews.settings import Settings
+from salesviews.tables import files, holdings
+from salesviews.tables.ranges import NONE, Ranges
 from salesviews.typed import SourcePartition
 from sinks import mending
 from sinks.bronze import stream_name

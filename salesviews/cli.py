@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from salesviews import __version__, generate, pulse
+from salesviews import __version__, pulse
 from salesviews import settings as settings_module
 from salesviews.errors import (
     ExpiredError,
@@ -28,6 +28,7 @@ from salesviews.errors import (
     UnknownSnapshotError,
 )
 from salesviews.settings import Setting, Settings
+from salesviews.simulation import generate
 
 if TYPE_CHECKING:
     from salesviews.lake import Lake
@@ -140,7 +141,7 @@ def demo(rate: float, seed: int, dirty: float, late: float) -> None:
     Starts on a fresh folder (./data/demo, deleted at the next demo), or on the one that SALESVIEWS_HOME names, which is
     kept.
     """
-    from salesviews import instance
+    from salesviews.machine import instance
 
     _settings()
     instance.demo(os.environ, rate, ("--seed", f"{seed}", "--dirty", f"{dirty:g}", "--late", f"{late:g}"))
@@ -153,7 +154,7 @@ def up() -> None:
     Starts the embedded Kafka (unless SALESVIEWS_BROKER names another), the ingest processes, the views and the web
     server; starts again what dies.
     """
-    from salesviews import instance
+    from salesviews.machine import instance
 
     instance.up(_settings())
 
@@ -165,7 +166,7 @@ def broker(download: bool) -> None:
 
     A real Apache Kafka on the loopback, with its data in the home folder. The first start downloads it (45 MB).
     """
-    from salesviews import broker
+    from salesviews.machine import broker
 
     settings = _settings()
     if download:
@@ -178,8 +179,9 @@ def broker(download: bool) -> None:
 @click.option("--wait", "timeout_s", default=60.0, metavar="SECONDS", help="How long Kafka may take to answer.")
 def topics(timeout_s: float) -> None:
     """Create the Kafka topics that do not exist, as soon as Kafka answers."""
-    from salesviews import broker, generation, topics
+    from salesviews import generation, topics
     from salesviews.lake import Lake
+    from salesviews.machine import broker
 
     settings = _settings()
     broker.wait_until_ready(settings, timeout_s)
@@ -326,7 +328,8 @@ def audit(as_json: bool, sample_pct: float | None, seed: int | None, shown: int,
     there are differences, 2 when it could not run. The last result is kept beside the tables, and `/api/status` shows
     it.
     """
-    from salesviews import audit, audit_result
+    from salesviews import audit
+    from salesviews.audit import audit_result
     from salesviews.lake import Lake
     from sinks.bronze import stream_name
 
@@ -457,8 +460,8 @@ def rebuild(
     If Bronze lacks messages that the figures know, it refuses: run `salesviews replay` first, which fills Bronze.
     """
     from processors import rebuild, rebuild_result
-    from salesviews import broker
     from salesviews.lake import Lake
+    from salesviews.machine import broker
 
     settings = _settings()
     if is_abandoned:
@@ -507,9 +510,10 @@ def maintain(interval_s: float | None, dry_run: bool, as_json: bool) -> None:
     The exit status is 0 when there was nothing to look at, and 1 when a table was left alone because of a problem,
     which is named.
     """
-    from salesviews import maintenance, maintenance_result
+    from salesviews import maintenance
     from salesviews.lake import Lake
-    from salesviews.retention import Retention
+    from salesviews.maintenance import maintenance_result
+    from salesviews.maintenance.retention import Retention
     from sinks.appends import writer_properties
 
     settings = _settings()
@@ -589,9 +593,10 @@ def lineage(
     It only reads the lake, at its newest snapshot or at the one that --as-of names. The exit status is 0 when all is
     proved, 1 when a figure is not what is behind it, 2 when there is no such figure or it could not be told.
     """
-    from salesviews import lineage, lineage_answer, lineage_text, story
+    from salesviews import lineage
     from salesviews.lake import Lake
-    from salesviews.queries import Bounds
+    from salesviews.lineage import lineage_answer, lineage_text, story
+    from salesviews.lineage.queries import Bounds
 
     settings = _settings()
     if sum(each is not None for each in (view, vente_id, position)) != 1:
@@ -625,8 +630,9 @@ def lineage(
 
 def _snapshot(settings: Settings, source: "Lake", as_of: str | None) -> "Manifest":
     """The manifest of the snapshot that an option names; without one, the newest."""
-    from salesviews import history, manifest
-    from salesviews.retention import Retention
+    from salesviews import manifest
+    from salesviews.maintenance import history
+    from salesviews.maintenance.retention import Retention
 
     if as_of is None:
         newest = manifest.read(source)

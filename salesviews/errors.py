@@ -7,7 +7,7 @@ traceback; any other exception is a defect and shows one.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from salesviews.storage import Place
+    from salesviews.tables.storage import Place
 
 
 class SalesviewsError(Exception):

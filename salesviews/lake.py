@@ -11,8 +11,9 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from salesviews import event, log_damage, storage, views
+from salesviews import event, views
 from salesviews.errors import DamagedLogError, LakeError
+from salesviews.tables import log_damage, storage
 
 _UTC = pa.timestamp("us", tz="UTC")
 

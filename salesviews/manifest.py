@@ -2,7 +2,7 @@
 
 A manifest is one row of ``silver/snapshots``, which is overwritten by each snapshot; its id is the version of that
 table. Of the overwritten tables it names each file with a digest, so that what is served is what was written, and so
-that a snapshot can be read as long as its files are kept, whatever became of the tables' logs (``salesviews.history``).
+that a snapshot can be read as long as its files are kept, whatever became of the tables' logs (``history``).
 
 Readers of the append-only tables (``ventes_clean``, ``ventes_rejetees``) must leave out rows beyond ``sequence``: a
 checkpoint that was interrupted may have appended more than the snapshot covers.
@@ -17,10 +17,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from salesviews import definition, files, lake
+from salesviews import definition, lake
 from salesviews.errors import DefinitionError, LakeError
-from salesviews.files import Listing, Partition
 from salesviews.lake import Table
+from salesviews.tables import files
+from salesviews.tables.files import Listing, Partition
 from salesviews.typed import SourcePartition
 
 EMPTY_SEQUENCE = -1

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from salesviews.ranges import Ranges
+from salesviews.tables.ranges import Ranges
 
 _KEPT_RANGES = 1_000
 _SHOWN_RANGES = 20

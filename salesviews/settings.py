@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from salesviews import object_store
 from salesviews.errors import SettingError
+from salesviews.tables import object_store
 
 PREFIX = "SALESVIEWS_"
 

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from salesviews import money
-from salesviews.differences import name
+from salesviews.audit.differences import name
 from salesviews.lake import of_view
 from salesviews.views import Source, View
 from sinks.contents import Month, as_declared, money_names, with_cents

@@ -12,9 +12,10 @@ from typing import TypeAlias
 import duckdb
 import pyarrow as pa
 
-from salesviews import event, files, money
+from salesviews import event, money
 from salesviews.lake import Lake, Table, of_roll_up, of_view
 from salesviews.manifest import Manifest
+from salesviews.tables import files
 from salesviews.views import QUALITE, Kept, RollUp, Unit, View, kept
 
 Month: TypeAlias = tuple[int, int]

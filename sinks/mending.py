@@ -11,10 +11,10 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
-from salesviews import storage
 from salesviews.errors import LakeError
 from salesviews.lake import Lake, Table
-from salesviews.storage import Place
+from salesviews.tables import storage
+from salesviews.tables.storage import Place
 from sinks.appends import writer_properties
 
 _log = logging.getLogger(__name__)

@@ -10,10 +10,11 @@ from typing import Any
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
-from salesviews import files, lake, metrics
+from salesviews import lake, metrics
 from salesviews.errors import FencedError
 from salesviews.lake import Lake, Table
 from salesviews.manifest import DataFile, Manifest
+from salesviews.tables import files
 
 WRITER = "views"
 """The application transaction in which an overwritten table records the sequence that it shows."""

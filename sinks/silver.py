@@ -20,10 +20,11 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 from quixstreams.sinks import BaseSink
 
-from salesviews import definition, files, lake, manifest
+from salesviews import definition, lake, manifest
 from salesviews.errors import FencedError, GapError, LakeError
 from salesviews.lake import Lake, Table
 from salesviews.manifest import DataFile, Manifest
+from salesviews.tables import files
 from salesviews.typed import SourcePartition
 from salesviews.views import ROLL_UPS, Kept, View, kept
 from sinks.accumulation import Accumulation

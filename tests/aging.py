@@ -9,12 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from salesviews import files, generation, lake, maintenance, manifest
+from salesviews import generation, lake, maintenance, manifest
 from salesviews.lake import Lake
 from salesviews.maintenance import Options
-from salesviews.maintenance_result import Result
+from salesviews.maintenance.maintenance_result import Result
+from salesviews.maintenance.retention import Retention
 from salesviews.manifest import Manifest
-from salesviews.retention import Retention
+from salesviews.tables import files
 from salesviews.typed import Interval, SourcePartition
 from salesviews.views import HOURLY_SALES, QUALITE
 from sinks.appends import writer_properties

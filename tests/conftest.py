@@ -16,8 +16,8 @@ import pytest
 from hypothesis import Phase
 from programs import ROOT, Program
 
-from salesviews import ports, process
 from salesviews import settings as settings_module
+from salesviews.machine import ports, process
 from salesviews.settings import Settings
 
 hypothesis.settings.register_profile("untimed", deadline=None)

@@ -20,8 +20,9 @@ from typing import Any, NoReturn
 
 from crash_points import STEPS, Moment, Point
 
-from salesviews import cli, process
+from salesviews import cli
 from salesviews import settings as settings_module
+from salesviews.machine import process
 from salesviews.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]

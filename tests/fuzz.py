@@ -28,7 +28,8 @@ from oracle import Outcome
 
 from processors.columnar import MessageBatch
 from processors.ingest import Parser
-from salesviews import dirt, typed
+from salesviews import typed
+from salesviews.simulation import dirt
 from salesviews.typed import Interval, SourcePartition
 
 ROUND_MESSAGES = 4_000

@@ -260,7 +260,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the audit looks at sales beyond its snapshot",
-        "salesviews/recount.py",
+        "salesviews/audit/recount.py",
         'f"WHERE sequence <= {self._snapshot.sequence}) AS t(position, s, c, h) {self._where()}"',
         'f") AS t(position, s, c, h) {self._where()}"',
         ("tests/salesviews/test_audit.py", "-k", "in_the_middle"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from programs import Program
 from pyarrow import fs
 
-from salesviews import ports
+from salesviews.machine import ports
 
 MINIO = Path(os.environ.get("MINIO", Path.home() / ".cache" / "salesviews" / "bin" / "minio"))
 """`make test-s3` builds it."""

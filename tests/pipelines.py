@@ -20,9 +20,10 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, To
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from oracle import Message, Oracle
 
-from salesviews import lake, manifest, market, topics
+from salesviews import lake, manifest, topics
 from salesviews.manifest import Manifest
 from salesviews.settings import Settings
+from salesviews.simulation import market
 
 Row = dict[str, Any]
 

@@ -5,8 +5,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from salesviews import process
 from salesviews import settings as settings_module
+from salesviews.machine import process
 
 ROOT = Path(__file__).resolve().parents[1]
 STOP_S = 15.0

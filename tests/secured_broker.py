@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from programs import Program
 
-from salesviews import broker, ports
 from salesviews import settings as settings_module
+from salesviews.machine import broker, ports
 from salesviews.settings import Settings
 
 USER = "salesviews"

@@ -16,10 +16,11 @@ from typing import Any
 from lakes import START, TOPIC_ID, LakeMaker
 from oracle import Message, Oracle
 
-from salesviews import dirt, manifest
+from salesviews import manifest
 from salesviews.event import Motif
 from salesviews.lake import Lake
 from salesviews.manifest import Manifest
+from salesviews.simulation import dirt
 
 Headers = list[tuple[str, bytes | None]] | None
 

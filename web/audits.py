@@ -3,7 +3,7 @@
 import threading
 from typing import Any
 
-from salesviews import audit_result
+from salesviews.audit import audit_result
 from salesviews.lake import Lake
 
 INTERVAL_S = 2.0

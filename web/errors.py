@@ -10,8 +10,8 @@ from http import HTTPStatus
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from salesviews import history
 from salesviews.errors import ExpiredError, LakeError, LineageError, ParameterError, UnknownSnapshotError
+from salesviews.maintenance import history
 from web import endpoints
 from web.answers import json_response
 from web.deadlines import TooSlowError

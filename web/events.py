@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from salesviews.errors import SalesviewsError
-from salesviews.history import History
 from salesviews.lake import OVERWRITTEN
+from salesviews.maintenance.history import History
 from salesviews.manifest import Manifest
 from web.answers import Answers
 from web.snapshot import SnapshotStore, short_name

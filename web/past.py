@@ -14,11 +14,12 @@ from datetime import datetime
 
 import duckdb
 
-from salesviews import definition, files
+from salesviews import definition
 from salesviews.errors import LakeError, SalesviewsError
-from salesviews.history import History
 from salesviews.lake import OVERWRITTEN, SNAPSHOTS, Lake, Table
+from salesviews.maintenance.history import History
 from salesviews.manifest import Manifest, Summary
+from salesviews.tables import files
 from web.snapshot import DEADLINES, Snapshot, new_database, replace_rows
 
 logger = logging.getLogger(__name__)

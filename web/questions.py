@@ -8,7 +8,7 @@ from typing import Any
 from flask import request
 from werkzeug.datastructures import MultiDict
 
-from salesviews import history
+from salesviews.maintenance import history
 from salesviews.manifest import Manifest
 from web import parameters
 from web.parameters import Kind, Parameter

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from salesviews.errors import ParameterError
 from salesviews.lake import Lake
+from salesviews.lineage.queries import Bounds, Queries
 from salesviews.manifest import Manifest
-from salesviews.queries import Bounds, Queries
 from salesviews.views import Window
 from web import deadlines, grouping
 from web.grouping import FROM

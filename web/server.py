@@ -12,9 +12,9 @@ from typing import NoReturn
 import uvicorn
 
 from salesviews.errors import AddressError
-from salesviews.history import History
 from salesviews.lake import Lake
-from salesviews.retention import Retention
+from salesviews.maintenance.history import History
+from salesviews.maintenance.retention import Retention
 from salesviews.settings import Settings
 from web.access import Access
 from web.answers import Answers

@@ -22,10 +22,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from salesviews import files, manifest, storage
+from salesviews import manifest
 from salesviews.errors import SalesviewsError
 from salesviews.lake import OVERWRITTEN, SNAPSHOTS, Lake, Table
 from salesviews.manifest import Manifest
+from salesviews.tables import files, storage
 from web.deadlines import Deadlines
 
 logger = logging.getLogger(__name__)

@@ -17,10 +17,10 @@ from typing import Any
 import psutil
 from programs import Program
 
-from salesviews import process
 from salesviews import settings as settings_module
+from salesviews.machine import process
+from salesviews.machine.supervisor import BACK_OFF_S, HEALTHY_S
 from salesviews.settings import Settings
-from salesviews.supervisor import BACK_OFF_S, HEALTHY_S
 
 POLL_S = 0.05
 END_S = 60.0

@@ -26,8 +26,9 @@ from chaos.lake_volume import LakeVolume
 from chaos.ledger import Ledger, Seller
 from pipelines import Pipeline
 
-from salesviews import ports, topics
 from salesviews import settings as settings_module
+from salesviews import topics
+from salesviews.machine import ports
 from salesviews.settings import Settings
 
 GAP_S = (0.3, 3.0)

@@ -16,7 +16,7 @@ from chaos.lake_volume import LakeVolume
 from chaos.ledger import Seller
 from programs import Program
 
-from salesviews import process
+from salesviews.machine import process
 
 SESSION_S = 10.0
 """After which Kafka gives a silent process's partitions to others."""

@@ -9,7 +9,7 @@ import pytest
 from chaos.ledger import Entry, Ledger, Place
 from pipelines import Pipeline, assert_everything_is_exact, read_topic, silver
 
-from salesviews.market import Nature
+from salesviews.simulation.market import Nature
 
 _CENT = Decimal("0.01")
 _SHOWN = 5

@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from confluent_kafka import KafkaError, Producer
 
-from salesviews import market
-from salesviews.market import Nature
 from salesviews.settings import Settings
+from salesviews.simulation import market
+from salesviews.simulation.market import Nature
 
 Place: TypeAlias = tuple[int, int]
 """Partition and offset."""

@@ -12,8 +12,9 @@ import yaml
 from containers import command_of, unknown_variables
 from programs import ROOT
 
-from salesviews import broker, pulse, topics
+from salesviews import pulse, topics
 from salesviews import settings as settings_module
+from salesviews.machine import broker
 
 FILE = ROOT / "docker-compose.yml"
 COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))

@@ -12,8 +12,9 @@ from manifests import K8S, Object
 from programs import ROOT
 
 import salesviews
-from salesviews import broker, pulse, topics
+from salesviews import pulse, topics
 from salesviews import settings as settings_module
+from salesviews.machine import broker
 from salesviews.settings import PREFIX, SETTINGS
 
 VERSIONS = ("1.36", "1.37")

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 from oracle import Oracle
 from pipelines import WITH_A_VIEW, Pipeline, in_total_order, last_values, read_topic, silver
 
-from salesviews import market
+from salesviews.simulation import market
 
 SALES = 800
 

@@ -30,8 +30,9 @@ from crash_points import (
 from crashing import Nursery, Victim
 from pipelines import Pipeline, assert_everything_is_exact
 
-from salesviews import lake, market, topics
+from salesviews import lake, topics
 from salesviews.settings import Settings
+from salesviews.simulation import market
 
 SEED = 4
 DAYS = 3

@@ -22,9 +22,10 @@ from lakes import DEDUP_DAYS, START
 from pipelines import comparable
 from stages import Ingest, Views, World
 
-from salesviews import audit, files, lake, manifest
+from salesviews import audit, lake, manifest
 from salesviews.errors import SalesviewsError
 from salesviews.lake import Lake, Table
+from salesviews.tables import files
 from salesviews.views import HOURLY_SALES, TOP_PRODUITS, VENTES_PAR_PAYS
 from sinks.bronze import stream_name
 from web.snapshot import SnapshotStore, short_name

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psutil
 
-from salesviews import ports
 from salesviews import settings as settings_module
-from salesviews.instance import DEMO_HISTORY_SALES
+from salesviews.machine import ports
+from salesviews.machine.instance import DEMO_HISTORY_SALES
 from salesviews.settings import Settings
 
 START_S = 180.0

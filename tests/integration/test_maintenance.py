@@ -11,10 +11,11 @@ from confluent_kafka import Producer
 from oracle import Oracle
 from pipelines import Pipeline, assert_silver_is, in_total_order
 
-from salesviews import lake, maintenance, market
+from salesviews import lake, maintenance
 from salesviews.maintenance import Options
-from salesviews.maintenance_result import Result
-from salesviews.retention import Retention
+from salesviews.maintenance.maintenance_result import Result
+from salesviews.maintenance.retention import Retention
+from salesviews.simulation import market
 from sinks.appends import writer_properties
 
 SECONDS = 40

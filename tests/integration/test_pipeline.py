@@ -22,7 +22,7 @@ from pipelines import (
     in_total_order,
 )
 
-from salesviews import market
+from salesviews.simulation import market
 
 SEED = 7
 SALES = 6_000

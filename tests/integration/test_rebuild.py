@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 from oracle import Oracle
 from pipelines import WITH_A_VIEW, Pipeline, assert_audit_holds, assert_silver_is, in_total_order, silver
 
-from salesviews import market
+from salesviews.simulation import market
 
 SALES = 1_500
 DAYS = 40

@@ -10,7 +10,8 @@ from groups import set_offsets
 from oracle import Oracle
 from pipelines import Pipeline, Sales, assert_silver_is, in_total_order
 
-from salesviews import files, lake, topics
+from salesviews import lake, topics
+from salesviews.tables import files
 
 SALES = 1_500
 

@@ -6,7 +6,7 @@ from confluent_kafka import Producer
 from oracle import Oracle
 from pipelines import Pipeline, assert_silver_is, in_total_order
 
-from salesviews import market
+from salesviews.simulation import market
 
 SALES = 400
 

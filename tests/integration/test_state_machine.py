@@ -38,10 +38,13 @@ from pipelines import comparable
 from stages import Death, Ingest, KilledError, Record, RecordTopics, Views, World
 
 from processors import rebuild
-from salesviews import audit, audit_result, files, lake, maintenance, maintenance_result, manifest, typed
+from salesviews import audit, lake, maintenance, manifest, typed
+from salesviews.audit import audit_result
 from salesviews.errors import FencedError, RebuildError, SalesviewsError
 from salesviews.lake import Lake
-from salesviews.retention import Retention
+from salesviews.maintenance import maintenance_result
+from salesviews.maintenance.retention import Retention
+from salesviews.tables import files
 from salesviews.typed import Interval, SourcePartition
 from sinks.appends import covered, writer_properties
 from sinks.bronze import BronzeSink, stream_name

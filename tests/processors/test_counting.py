@@ -15,8 +15,9 @@ from processors.columnar import MessageBatch
 from processors.counting import Counter, TypedBatch
 from processors.ingest import Parser
 from processors.positions import Positions
-from salesviews import files, lake, manifest
+from salesviews import lake, manifest
 from salesviews.lake import Lake
+from salesviews.tables import files
 from salesviews.typed import Interval, SourcePartition
 
 

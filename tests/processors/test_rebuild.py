@@ -17,8 +17,9 @@ from witnessed import WitnessedLake
 from processors import rebuild
 from processors.generation_topics import GenerationTopics
 from processors.rebuild_result import Result
-from salesviews import audit, audit_result, lake, manifest, seed
+from salesviews import audit, lake, manifest, seed
 from salesviews import settings as settings_module
+from salesviews.audit import audit_result
 from salesviews.errors import FencedError, RebuildError
 from salesviews.manifest import Manifest
 from salesviews.settings import Settings
@@ -78,7 +79,7 @@ def newest(of: WitnessedLake) -> Manifest:
 
 def shown(of: WitnessedLake) -> dict[str, Any]:
     """What a reader of the newest manifest sees, by table."""
-    from salesviews import files
+    from salesviews.tables import files
 
     found = newest(of)
     tables = {}

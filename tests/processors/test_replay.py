@@ -20,12 +20,15 @@ from pipelines import read_topic
 from processors import filling, replay, survey
 from processors.outbox import Outbox
 from processors.replay import Options
-from salesviews import delta_log, files, generate, lake, ports, topics, typed
+from salesviews import lake, topics, typed
 from salesviews import settings as settings_module
 from salesviews.errors import ReplayError
-from salesviews.ranges import Ranges
+from salesviews.machine import ports
 from salesviews.replay_result import Result
 from salesviews.settings import Settings
+from salesviews.simulation import generate
+from salesviews.tables import delta_log, files
+from salesviews.tables.ranges import Ranges
 from salesviews.typed import Interval, SourcePartition
 from sinks import appends, bronze, mending
 

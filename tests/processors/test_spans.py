@@ -9,8 +9,8 @@ from pipelines import read_topic, topic_ends
 from processors import spans
 from processors.spans import DeletedError, SpanReader
 from salesviews import topics
-from salesviews.ranges import Ranges
 from salesviews.settings import Settings
+from salesviews.tables.ranges import Ranges
 
 SEED = 11
 ROUNDS = 12

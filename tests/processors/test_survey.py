@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.survey import Lack
-from salesviews.ranges import NONE, Ranges
+from salesviews.tables.ranges import NONE, Ranges
 from salesviews.typed import SourcePartition
 
 SOURCE = SourcePartition("id-a", 0, "ventes")

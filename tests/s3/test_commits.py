@@ -9,10 +9,11 @@ import pyarrow as pa
 import pytest
 from object_store import LossyNetwork, ObjectStore
 
-from salesviews import delta_log, files, lake, storage
+from salesviews import lake
 from salesviews import settings as settings_module
 from salesviews.errors import FencedError
 from salesviews.lake import Lake, Table
+from salesviews.tables import delta_log, files, storage
 from sinks import mending
 from sinks.appends import Stream, append_once
 from sinks.overwrites import overwrite

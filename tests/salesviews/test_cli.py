@@ -15,8 +15,10 @@ from click.testing import CliRunner
 from deltalake import write_deltalake
 from witnessed import WitnessedLake
 
-from salesviews import __version__, cli, files, lake, ports, views
+from salesviews import __version__, cli, lake, views
 from salesviews import settings as settings_module
+from salesviews.machine import ports
+from salesviews.tables import files
 
 TIMEOUT_S = 30.0
 

@@ -6,8 +6,8 @@ from click.testing import CliRunner
 
 from processors import replay
 from salesviews import cli, replay_result
-from salesviews.ranges import Ranges
 from salesviews.replay_result import Partition, Result
+from salesviews.tables.ranges import Ranges
 
 WHOLE = Partition("v", "id-a", 0, 0, 2_000, 0, 5, 1_990, 5, 0, (), 2.0, 995.0)
 HELD = Partition("v", "id-a", 1, 0, 10, 0, 10, 0, 0, 0, (), 0.0, 0.0)

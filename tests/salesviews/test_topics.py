@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource
 
-from salesviews import ports, topics
 from salesviews import settings as settings_module
+from salesviews import topics
 from salesviews.errors import BrokerError
+from salesviews.machine import ports
 from salesviews.settings import Settings
 
 

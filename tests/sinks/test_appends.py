@@ -8,9 +8,9 @@ from deltalake.exceptions import CommitFailedError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from salesviews import files
 from salesviews.errors import LakeError
 from salesviews.lake import Lake, Table
+from salesviews.tables import files
 from sinks import appends
 from sinks.appends import Stream, append_once, covered
 

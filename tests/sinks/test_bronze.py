@@ -4,8 +4,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from salesviews import files, lake
+from salesviews import lake
 from salesviews.errors import GapError
+from salesviews.tables import files
 from salesviews.typed import Interval, SourcePartition
 from sinks.bronze import BronzeBatch, BronzeSink
 

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 from deltalake.exceptions import CommitFailedError
 
-from salesviews import files
 from salesviews.lake import Lake, Table
+from salesviews.tables import files
 from sinks import appends, mending
 from sinks.appends import Stream, append_once
 from sinks.mending import forget_gone, mend, set_aside, state

@@ -5,9 +5,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from salesviews import files, lake, manifest
+from salesviews import lake, manifest
 from salesviews.errors import FencedError
 from salesviews.lake import Lake, Table
+from salesviews.tables import files
 from salesviews.typed import SourcePartition
 from salesviews.views import HOURLY_SALES, QUALITE, VENTES_PAR_PRODUIT
 from sinks.contents import Change

@@ -18,11 +18,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from oracle import Oracle
 
-from salesviews import audit_result, lake, views
-from salesviews.history import History
+from salesviews import lake, views
+from salesviews.audit import audit_result
 from salesviews.lake import Lake, Table
+from salesviews.maintenance.history import History
+from salesviews.maintenance.retention import Retention
 from salesviews.manifest import DataFile, Manifest
-from salesviews.retention import Retention
 from salesviews.typed import SourcePartition
 from sinks.overwrites import named_files
 from web import create_app

@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from salesviews import audit_result
+from salesviews.audit import audit_result
 from web import create_app
 from web.access import COOKIE, SESSION_S, Access, Shows, shown_by
 from web.attempts import AT_ONCE, Attempts

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from salesviews import audit_result
+from salesviews.audit import audit_result
 from salesviews.lake import Lake
 from web.audits import AuditWatch
 

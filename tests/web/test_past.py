@@ -12,9 +12,10 @@ import pytest
 from deltalake import write_deltalake
 from flask.testing import FlaskClient
 
-from salesviews import files, lake, maintenance
-from salesviews.history import History
-from salesviews.retention import Retention
+from salesviews import lake, maintenance
+from salesviews.maintenance.history import History
+from salesviews.maintenance.retention import Retention
+from salesviews.tables import files
 from sinks.appends import writer_properties
 from web import past as past_module
 from web.past import BusyError, PastSnapshots

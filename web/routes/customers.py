@@ -9,7 +9,7 @@ import pyarrow as pa
 from flask import Blueprint
 
 from salesviews import lake, money, views
-from salesviews.queries import Queries
+from salesviews.lineage.queries import Queries
 from web import grouping, parameters, periods, reading
 from web.endpoints import Column, Endpoint
 from web.grouping import AMOUNT, FROM, LIMIT, OFFSET, PANIER_MOYEN, TO, Grouping

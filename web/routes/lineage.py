@@ -11,12 +11,12 @@ from collections.abc import Callable
 from flask import Blueprint, Response, request
 from werkzeug.datastructures import MultiDict
 
-from salesviews import figures, lineage, lineage_answer, story
+from salesviews import lineage
 from salesviews.lake import Lake
-from salesviews.lineage import Lineage, Page
+from salesviews.lineage import Lineage, Page, figures, lineage_answer, story
+from salesviews.lineage.queries import Bounds
+from salesviews.lineage.story import Story
 from salesviews.manifest import Manifest
-from salesviews.queries import Bounds
-from salesviews.story import Story
 from web import endpoints, errors, parameters, schemas
 from web.answers import Answers
 from web.endpoints import Endpoint

@@ -6,9 +6,10 @@ from typing import Any
 import pyarrow as pa
 from flask import Blueprint
 
-from salesviews import behind, event, messages
-from salesviews.messages import Place
-from salesviews.queries import Queries
+from salesviews import event
+from salesviews.lineage import behind, messages
+from salesviews.lineage.messages import Place
+from salesviews.lineage.queries import Queries
 from web import parameters, reading
 from web.endpoints import Column, Endpoint
 from web.parameters import Parameter

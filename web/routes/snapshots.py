@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from salesviews.history import History
+from salesviews.maintenance.history import History
 from salesviews.manifest import Summary
 from web import answers as answers_module
 from web import endpoints, parameters, schemas

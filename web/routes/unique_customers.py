@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow as pa
 from flask import Blueprint
 
-from salesviews import behind, views
+from salesviews import views
 from salesviews.errors import ParameterError
-from salesviews.queries import Queries
+from salesviews.lineage import behind
+from salesviews.lineage.queries import Queries
 from web import grouping, periods, reading
 from web.endpoints import Column, Endpoint
 from web.grouping import FROM, TO

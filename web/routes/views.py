@@ -8,7 +8,8 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from salesviews import figures, lake, views
+from salesviews import lake, views
+from salesviews.lineage import figures
 from salesviews.views import RollUp, View
 from web import endpoints, grouping, parameters, periods, schemas
 from web.answers import Answers

@@ -7,7 +7,7 @@ import answered
 import pytest
 from oracle import label
 
-from salesviews.queries import Bounds
+from salesviews.lineage.queries import Bounds
 from web import reading
 
 

@@ -13,12 +13,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 from witnessed import WitnessedLake
 
-from salesviews import files, lake, lineage, lineage_answer, story
-from salesviews.figures import tables
-from salesviews.history import History
-from salesviews.lineage import Page
-from salesviews.queries import Bounds
-from salesviews.retention import Retention
+from salesviews import lake, lineage
+from salesviews.lineage import Page, lineage_answer, story
+from salesviews.lineage.figures import tables
+from salesviews.lineage.queries import Bounds
+from salesviews.maintenance.history import History
+from salesviews.maintenance.retention import Retention
+from salesviews.tables import files
 from web import create_app
 from web.answers import Answers
 from web.errors import register
@@ -138,7 +139,7 @@ def test_pages(web: FlaskClient, made: WitnessedLake) -> None:
 
 
 def test_the_story_of_a_sale(web: FlaskClient, made: WitnessedLake) -> None:
-    """Law: by its id or its position, a sale's story is the one of ``salesviews.story``."""
+    """Law: by its id or its position, a sale's story is the one of ``salesviews.lineage.story``."""
     message, outcome, _ = next(each for each in made.oracle().outcomes if each[2] == "valide")
     vente_id = outcome.fields["vente_id"]
     told = story.of_sale(made.lake, made.manifest(), str(vente_id), Bounds())

@@ -4,7 +4,8 @@ from typing import Any
 from flask.testing import FlaskClient
 
 import salesviews
-from salesviews import audit_result, lake
+from salesviews import lake
+from salesviews.audit import audit_result
 from salesviews.errors import BrokerError
 
 

@@ -1,0 +1,1 @@
+"""Everything on one machine: the embedded Kafka, and the processes of an instance under their supervisor."""

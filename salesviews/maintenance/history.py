@@ -1,0 +1,298 @@
+"""Time travel: which snapshots are kept, and the manifest of any of them, by its id or by a time.
+
+Recent snapshots are the versions of ``silver/snapshots``. Older ones are rows of ``silver/snapshots_retained``:
+`salesviews maintain` copies there those that stay, records in the same commit up to which id it has decided, and then
+removes versions from the log. So a reader that looks at the log first, and at the retained ones after, misses none.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+import pyarrow.compute as pc
+
+from salesviews import lake, manifest
+from salesviews.errors import ExpiredError, LakeError, ParameterError, UnknownSnapshotError
+from salesviews.lake import Lake
+from salesviews.maintenance.retention import Retention
+from salesviews.manifest import METADATA, SUMMARY, Manifest, Summary
+from salesviews.tables import delta_log, files
+from salesviews.tables.delta_log import Log
+
+PARAMETER = "as_of"
+"""The name of the question's parameter, for errors."""
+
+_LONGEST_ID = 18
+_BATCH_ROWS = 1_000
+_ATTEMPTS = 3
+
+
+def decisions(table_id: str) -> str:
+    """The application transaction of ``silver/snapshots_retained`` that records up to which id it was decided.
+
+    :param table_id: Delta's id of ``silver/snapshots``
+    """
+    return f"maintain/{table_id}"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The snapshots that are kept, in order of their ids.
+
+    :param decided: those from this id on are versions of ``silver/snapshots``, of the others none but the retained are
+        kept; None where nothing was ever decided
+    :param table_id: Delta's id of ``silver/snapshots``: a table that was created again begins with id 1, and what was
+        retained of the one before is none of its snapshots
+    """
+
+    retained: Sequence[Summary]
+    recent: Sequence[Summary]
+    decided: int | None
+    table_id: str
+
+    @property
+    def all(self) -> list[Summary]:
+        return [*self.retained, *self.recent]
+
+
+_State: TypeAlias = tuple[int, int]
+"""A version and when it was committed: another one means that something changed."""
+
+
+class Shelf:
+    """Reads what is kept. It remembers what it has read: later looks cost what is new. For several threads."""
+
+    def __init__(self, source: Lake) -> None:
+        self._lake = source
+        self._looking = threading.Lock()
+        self._kept = Kept((), (), None, "")
+        self._recent: dict[int, Summary] = {}
+        self._states: tuple[_State | None, _State | None] = (None, None)
+
+    def look(self) -> Kept:
+        """What is kept now.
+
+        1. Look which versions of ``silver/snapshots`` are in its log.
+        2. Read the retained snapshots.
+        3. Read from the log those that are not decided about.
+
+        :raises LakeError: naming the file that cannot be read
+        """
+        with self._looking:
+            for _ in range(_ATTEMPTS):
+                try:
+                    return self._look()
+                except FileNotFoundError as error:  # the log was cleaned up between 1 and 3
+                    failure = error
+            raise LakeError(f"The log of {lake.SNAPSHOTS.name} cannot be read: {failure}") from failure
+
+    def _look(self) -> Kept:
+        if (log := delta_log.read(self._lake, lake.SNAPSHOTS)) is None:  # 1
+            return Kept((), (), None, "")
+        states = (_state(log, log.commits[0]), self._retained_state())
+        if states != self._states:  # 2: the log was cleaned up, more is retained, or all is made anew
+            kept = self._read_retained()
+            if kept.table_id != self._kept.table_id:
+                self._recent = {}
+            self._kept, self._states = kept, states
+        first = self._kept.decided or 1
+        versions = [version for version in log.commits if version >= first]
+        self._recent = {version: self._recent.get(version) or self._summary(log, version) for version in versions}  # 3
+        return replace(self._kept, recent=list(self._recent.values()))
+
+    def _retained_state(self) -> _State | None:
+        log = delta_log.read(self._lake, lake.RETAINED)
+        return None if log is None else _state(log, log.newest)
+
+    def _read_retained(self) -> Kept:
+        """What is kept, without the recent ones."""
+        table_id = str(self._lake.open(lake.SNAPSHOTS).metadata().id)
+        nothing = Kept((), (), None, table_id)
+        if not self._lake.exists(lake.RETAINED):
+            return nothing
+        handle = self._lake.open(lake.RETAINED)
+        if (decided := handle.transaction_version(decisions(table_id))) is None:
+            return nothing
+        listed = files.of_handle(handle, lake.RETAINED)
+        rows = (row for batch in files.batches(self._lake, listed, SUMMARY, _BATCH_ROWS) for row in batch.to_pylist())
+        return Kept(sorted(map(Summary.of_row, rows), key=lambda each: each.id), (), int(decided), table_id)
+
+    def manifest(self, of: Summary) -> Manifest:
+        """The manifest of a snapshot that is kept.
+
+        :raises LakeError: if it cannot be read, or is another than the summary says
+        """
+        is_recent = of.id >= (self.look().decided or 0)
+        found = manifest.read(self._lake, of.id) if is_recent else self._retained_manifest(of)
+        if found is None or found.summary != of:
+            raise LakeError(
+                f"The manifest of snapshot {of.id} is not in {lake.SNAPSHOTS.name} or {lake.RETAINED.name} as they "
+                f"list it. Something else writes to them, or they were damaged. Listed: {of}"
+            )
+        return found
+
+    def _retained_manifest(self, of: Summary) -> Manifest | None:
+        listed = files.listing(self._lake, lake.RETAINED)
+        day = (of.created_at.astimezone(UTC).date(),)
+        of_day = replace(listed, files={day: listed.files.get(day, frozenset())})
+        for batch in files.batches(self._lake, of_day, lake.RETAINED.schema.names, _BATCH_ROWS):
+            for row in batch.filter(pc.equal(batch.column("id"), of.id)).to_pylist():
+                return manifest.of_checked_row(row, f"row {of.id} of {lake.RETAINED.name}")
+        return None
+
+    def _summary(self, log: Log, version: int) -> Summary:
+        try:
+            noted = log.metadata(version, METADATA)
+            if noted is not None:
+                return Summary.of_metadata(noted)
+            if (found := manifest.read(self._lake, version)) is not None:
+                return found.summary
+            reason = "it holds no manifest"
+        except (KeyError, TypeError, ValueError) as error:
+            reason = repr(error)
+        raise LakeError(
+            f"Version {version} of {lake.SNAPSHOTS.name} does not say which snapshot it is: {reason}. "
+            f"Is {log.folder} damaged?"
+        )
+
+
+class History:
+    """Finds snapshots.
+
+    :param clock: now, in UTC
+    """
+
+    def __init__(self, source: Lake, retention: Retention, clock: Callable[[], datetime]) -> None:
+        self._lake = source
+        self._retention = retention
+        self._clock = clock
+        self._shelf = Shelf(source)
+        self._closing: Manifest | None = None
+
+    def snapshots(self) -> list[Summary]:
+        """Those that can be asked for, the newest first."""
+        return self._retention.within(self._shelf.look().all, self._clock())[::-1]
+
+    def find(self, asked: int | datetime) -> Summary:
+        """A snapshot by its id, or the one that was served at a time: the newest kept one that was made by then.
+
+        :raises ExpiredError: if it is not kept any more
+        :raises UnknownSnapshotError: if there never was one
+        :raises ParameterError: if the time has not come yet
+        """
+        there = self.snapshots()
+        if isinstance(asked, int):
+            return self._by_id(asked, there)
+        now = self._clock()
+        if asked > now:
+            raise ParameterError(PARAMETER, f"{_instant(asked)} has not come yet: it is {_instant(now)}.")
+        return self._by_time(asked, there)
+
+    def manifest(self, of: Summary) -> Manifest:
+        """The manifest of a snapshot that was found. ``Manifest.listing`` gives the files of each table.
+
+        The append-only tables are read at a version that is kept, which holds later rows too: as always, rows beyond
+        the manifest's sequence are to be left out.
+
+        :raises ExpiredError: if it went since
+        :raises LakeError: naming the file that cannot be read
+        """
+        try:
+            found = self._shelf.manifest(of)
+        except LakeError:
+            self.find(of.id)  # it may have gone, or have been moved, while it was read
+            found = self._shelf.manifest(of)
+        return self._with_sales(found)
+
+    def resolve(self, asked: int | datetime) -> Manifest:
+        """``find``, then ``manifest``."""
+        return self.manifest(self.find(asked))
+
+    def _with_sales(self, found: Manifest) -> Manifest:
+        """The manifest with versions or files of the append-only tables that are there.
+
+        The versions that it names may have left the log. The last manifest of its generation has all its rows: by
+        versions while it is the newest of all, and by files where a rebuild closed the generation.
+        """
+        last = next(each for each in self._shelf.look().all[::-1] if each.generation == found.generation)
+        if last.id == found.id:
+            return found
+        if self._closing is None or self._closing.summary != last:
+            self._closing = self._shelf.manifest(last)
+        closing = self._closing
+        names = (lake.CLEAN.name, lake.REJECTED.name)
+        return replace(
+            found,
+            tables={**found.tables, **{name: closing.tables[name] for name in names}},
+            files={**found.files, **{name: closing.files[name] for name in names if name in closing.files}},
+        )
+
+    def _by_id(self, asked: int, there: Sequence[Summary]) -> Summary:
+        if not there:
+            raise UnknownSnapshotError(f"There is no snapshot {asked}: there is none at all yet.")
+        if not 1 <= asked <= there[0].id:
+            raise UnknownSnapshotError(f"There is no snapshot {asked}: the newest is {_shown(there[0])}.")
+        place = next((place for place, each in enumerate(there) if each.id <= asked), len(there))
+        if place < len(there) and there[place].id == asked:
+            return there[place]
+        nearest = " and ".join(map(_shown, there[max(place - 1, 0) : place + 1]))
+        raise ExpiredError(
+            f"Snapshot {asked} is not kept any more: kept is {self._retention}. The nearest: {nearest}. "
+            f"The oldest: {_shown(there[-1])}."
+        )
+
+    def _by_time(self, asked: datetime, there: Sequence[Summary]) -> Summary:
+        if not there:
+            raise UnknownSnapshotError(f"There was no snapshot at {_instant(asked)}: there is none at all yet.")
+        for each in there:
+            if each.created_at <= asked:
+                return each
+        if there[-1].id == 1:
+            raise UnknownSnapshotError(f"There was no snapshot at {_instant(asked)}: the first is {_shown(there[-1])}.")
+        if asked < (began := self._began()):
+            raise UnknownSnapshotError(f"There was no snapshot at {_instant(asked)}: they began at {_instant(began)}.")
+        raise ExpiredError(
+            f"The snapshot of {_instant(asked)} is not kept any more: kept is {self._retention}. "
+            f"The oldest: {_shown(there[-1])}."
+        )
+
+    def _began(self) -> datetime:
+        """When the table of the snapshots was created."""
+        created_ms: int = self._lake.open(lake.SNAPSHOTS).metadata().created_time
+        return datetime.fromtimestamp(created_ms / 1000, UTC)
+
+
+def _state(log: Log, version: int) -> _State | None:
+    try:
+        return version, log.committed_ns(version)
+    except FileNotFoundError:  # cleaned up a moment ago
+        return None
+
+
+def parse(text: str) -> int | datetime:
+    """Reads what a person writes for a snapshot: its id, or an instant of ISO 8601, in UTC unless it has an offset.
+
+    :raises ValueError: with what was expected
+    """
+    if text.isascii() and text.isdigit() and len(text) <= _LONGEST_ID:
+        return int(text)
+    try:
+        if "T" in text:
+            instant = datetime.fromisoformat(text)
+            return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(
+        "a snapshot's id, or an instant, such as 2025-12-22T10:00:00Z (in an address, + is written %2B); "
+        "/api/snapshots lists the snapshots"
+    )
+
+
+def _shown(snapshot: Summary) -> str:
+    return f"{snapshot.id} ({_instant(snapshot.created_at)})"
+
+
+def _instant(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
