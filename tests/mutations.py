@@ -97,13 +97,6 @@ MUTATIONS = (
         ("tests/web/test_access.py", "-k", "slowly"),
     ),
     Mutation(
-        "a thread waits for a client that does not read",
-        "web/gateway.py",
-        "send_queue_size=0",
-        "send_queue_size=1",
-        ("tests/web/test_gateway.py", "-k", "do_not_read"),
-    ),
-    Mutation(
         "who comes back is told of the newest snapshot alone what changed",
         "web/events.py",
         "texts.append(self._snapshot_text(newest, _changed(before, newest)))",

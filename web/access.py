@@ -71,7 +71,7 @@ class Access:
         self._digest = _digest(token)
         # Slow on purpose: who has a cookie could try tokens against it, anywhere.
         key = hashlib.scrypt(token.encode(), salt=b"salesviews session", n=2**14, r=8, p=1)
-        self._sessions = URLSafeTimedSerializer(key, salt="session")
+        self._sessions = URLSafeTimedSerializer(key, salt="session", signer_kwargs={"digest_method": hashlib.sha256})
 
     def guard(self, app: Flask) -> None:
         """Apply the rules to every request of an application."""
