@@ -56,7 +56,7 @@ def nodes(expression: Any) -> Iterator[Any]:
     yield from found
 
 
-@pytest.mark.parametrize("text", expressions())
+@pytest.mark.parametrize("text", list(expressions()))
 def test_expressions_name_what_exists(text: str) -> None:
     """Law: dashboard and rules are PromQL, of metrics and labels that are declared."""
     known = SERIES | {name: set() for name in of_this_process()}

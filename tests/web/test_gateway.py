@@ -173,6 +173,16 @@ def test_a_second_request_may_take_its_time(served: Served, monkeypatch: pytest.
     assert client.getresponse().read() == b"done"
 
 
+def test_a_client_that_takes_nothing_is_cut_off(served: Served) -> None:
+    """Law: each connection has the limit after which the system closes it, as what it was sent is not taken."""
+    client = served.connect()
+    client.request("GET", "/slow")
+    assert served.is_working.wait(30)
+    [held] = served._server.server_state.connections
+    accepted = held.transport.get_extra_info("socket")  # type: ignore[union-attr]
+    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == server.UNREAD_MS
+
+
 def test_a_listener_that_does_not_read_holds_up_nobody(feed: EventFeed, silver: Any, store: Any) -> None:
     """Others get each event meanwhile; when it reads again, it gets the newest snapshot alone."""
     manifest = silver.snapshot()
