@@ -80,8 +80,8 @@ class AgingLake:
 
     def begin(self) -> None:
         """The processes start, and go on after what is there."""
-        self.bronze = BronzeSink(self.lake, lambda: None, generation.begin(self.lake))
-        self.silver = SilverSink(self.lake, self)
+        mine = generation.begin(self.lake)
+        self.bronze, self.silver = BronzeSink(self.lake, lambda: None, mine), SilverSink(self.lake, self, mine)
         for sink in (self.bronze, self.silver):
             sink.start()
         self.stamp()

@@ -41,6 +41,27 @@ STATE_MACHINE = "tests/integration/test_state_machine.py"
 
 MUTATIONS = (
     Mutation(
+        "views adds the sales of one generation to the figures of another",
+        "sinks/silver.py",
+        "if found.generation != self._generation:",
+        "if False:",
+        ("tests/processors/test_rebuild.py", "-k", "started_before"),
+    ),
+    Mutation(
+        "a rebuild drops sales that Bronze lacks",
+        "processors/rebuild.py",
+        "if not self._options.accepts_loss:",
+        "if False:",
+        ("tests/processors/test_rebuild.py", "-k", "lacks_what_was_counted"),
+    ),
+    Mutation(
+        "a replay hands on nothing that Bronze records",
+        "processors/survey.py",
+        "return min(self.recorded, max(self.counted, self.low))",
+        "return self.recorded",
+        ("tests/processors/test_survey.py", "-k", "what_is_read"),
+    ),
+    Mutation(
         "the high-water mark is skipped",
         "processors/counting.py",
         "return rows.slice(int(np.searchsorted(offsets, start)))",
