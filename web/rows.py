@@ -188,12 +188,14 @@ def _page_sql(query: Query, columns: Sequence[Column]) -> Statement:
 
 def _json_sql(query: Query, columns: Sequence[Column]) -> Statement:
     """The same, each row as JSON text: an amount is a number with two decimals, exact beyond 2^53."""
-    sql, given = query.sql, list(query.parameters)
-    if query.page is not None:
-        sql, given, _ = _page_sql(query, columns)  # within: only the rows of the page are written as JSON
     shown = ", ".join(formats.json_column_sql(column) for column in columns)
-    sql = f"SELECT to_json(line)::VARCHAR AS text FROM (SELECT {shown} FROM ({sql})) AS line ORDER BY {query.order}"
-    return sql, given, query.tables
+    if query.page is None:
+        rows, order, given, tables = query.sql, f"ORDER BY {query.order}", list(query.parameters), query.tables
+    else:
+        # Only the rows of the page are written as JSON; a projection keeps their order.
+        rows, given, tables = _page_sql(query, columns)
+        order = ""
+    return f"SELECT to_json(line)::VARCHAR AS text FROM (SELECT {shown} FROM ({rows})) AS line {order}", given, tables
 
 
 def _paged(query: Query, rows: Any, count: int) -> tuple[Any, dict[str, Any]]:
