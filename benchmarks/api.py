@@ -8,8 +8,8 @@ web`, and asks every endpoint with some clients at once, each of which asks agai
 snapshot that changes a month of every view arrives each second. Times are what a client sees, in milliseconds.
 
 The second asks the same questions of a real lake's snapshot and of its Bronze, and gives the ratio: Bronze is read by
-DuckDB from the Delta table's files, its rejected messages left out, its duplicates counted once (``exact``) or not
-(``naive``, whose figures are too large). Both run on an otherwise idle machine, or the ratio is of little use.
+DuckDB from the Delta table's files, its rejected messages left out, its duplicates counted once (``deduplicated``) or
+not (``naive``, whose figures are too large). Run it on an idle machine.
 """
 
 import argparse
@@ -45,7 +45,12 @@ from sinks import overwrites
 SHAPES = {50: (5, 2, 5), 50_000: (100, 10, 50), 1_000_000: (500, 20, 100)}
 """Products, countries and days: rows of ``ventes_produit_pays`` are their product."""
 
+TOLERANCE = 0.001
+"""Which of two duplicates with other content counts is not in Bronze: it decides a few sales in 10,000."""
+
 SEGMENTS = 4
+MEMORY = "8GB"
+"""What a question to Bronze may take; beyond that it is slower, on disk."""
 HOURS = 24
 
 PATHS = (
@@ -286,7 +291,7 @@ _VALID = (
     "AND timestamp >= TIMESTAMPTZ '2000-01-01 00:00:00+00' AND timestamp <= kafka_timestamp + INTERVAL 1 DAY"
 )
 SALES_SQL = {
-    "exact": f"(SELECT DISTINCT ON (vente_id) * FROM bronze WHERE {_VALID})",
+    "deduplicated": f"(SELECT DISTINCT ON (vente_id) * FROM bronze WHERE {_VALID})",
     "naive": f"(FROM bronze WHERE {_VALID})",
 }
 
@@ -348,10 +353,11 @@ def ratios(root: str, runs: int) -> None:
     files = DeltaTable(Lake(root).uri(lake.BRONZE)).file_uris()
     database = duckdb.connect()
     database.execute("SET TimeZone = 'UTC'")
+    database.execute(f"SET memory_limit = '{MEMORY}'")
     database.execute(f"CREATE VIEW bronze AS FROM read_parquet({files!r})")
     ((messages,),) = database.execute("SELECT count(*) FROM bronze").fetchall()
     print(f"{messages:,} messages in {len(files)} files; load {os.getloadavg()[0]:.1f}")
-    print(f"{'':<58} {'API ms':>8} {'exact ms':>10} {'ratio':>7} {'naive ms':>10} {'ratio':>7}")
+    print(f"{'':<58} {'API ms':>8} {'deduplicated ms':>16} {'ratio':>7} {'naive ms':>10} {'ratio':>7}")
     with tempfile.TemporaryDirectory(prefix="salesviews-benchmark-") as home, served(root, Path(home)) as used:
         for each in COMPARISONS:
             client = Client(used)
@@ -364,9 +370,10 @@ def ratios(root: str, runs: int) -> None:
                     started = time.perf_counter()
                     counts = database.execute(each.bronze.format(sales=sales)).fetchnumpy()["n"]
                     times_ms.append((time.perf_counter() - started) * 1000)
-                if kind == "exact" and sum(counts) != served_count:
+                if kind == "deduplicated" and abs(sum(counts) - served_count) > served_count * TOLERANCE:
                     raise SystemExit(f"{each.name}: Bronze counts {sum(counts)} sales, the API {served_count}")
-                line += f" {statistics.median(times_ms):>10,.0f} {statistics.median(times_ms) / api_ms:>7,.0f}"
+                bronze_ms = statistics.median(times_ms)
+                line += f" {bronze_ms:>{max(len(kind) + 3, 10)},.0f} {bronze_ms / api_ms:>7,.0f}"
             print(line, flush=True)
 
 
