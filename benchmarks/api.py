@@ -5,7 +5,8 @@
 
 The first makes a lake for each size, the rows of its largest view (``ventes_produit_pays``), serves it with `salesviews
 web`, and asks every endpoint with some clients at once, each of which asks again as soon as it is answered; meanwhile a
-snapshot that changes a month of every view arrives each second. Times are what a client sees, in milliseconds.
+snapshot that changes a month of every view arrives each second. Times are what a client sees, in milliseconds; `cpu` is
+what the server needs for a request, the loading of snapshots included, and hardly depends on what else runs.
 
 The second asks the same questions of a real lake's snapshot and of its Bronze, and gives the ratio: Bronze is read by
 DuckDB from the Delta table's files, its rejected messages left out, its duplicates counted once (``deduplicated``) or
@@ -31,6 +32,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import psutil
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
@@ -47,6 +49,9 @@ SHAPES = {50: (5, 2, 5), 50_000: (100, 10, 50), 1_000_000: (500, 20, 100)}
 
 TOLERANCE = 0.001
 """Which of two duplicates with other content counts is not in Bronze: it decides a few sales in 10,000."""
+
+LEAST_ANSWERS = 5
+"""To each client, however long they take."""
 
 SEGMENTS = 4
 MEMORY = "8GB"
@@ -162,8 +167,19 @@ def _upto(count: int) -> str:
     return f"range({count}) AS numbers(n)"
 
 
+@dataclass(frozen=True)
+class Server:
+    settings: Settings
+    process: psutil.Process
+
+    def cpu_s(self) -> float:
+        """What it has used since it began."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+
 @contextmanager
-def served(lake_root: str, home: Path) -> Iterator[Settings]:
+def served(lake_root: str, home: Path) -> Iterator[Server]:
     """`salesviews web` over a lake, without Kafka."""
     variables = {
         "SALESVIEWS_HOME": str(home),
@@ -189,7 +205,7 @@ def served(lake_root: str, home: Path) -> Iterator[Settings]:
             if time.monotonic() > deadline:
                 raise SystemExit("the server was not ready in time")
             time.sleep(0.1)
-        yield used
+        yield Server(used, psutil.Process(web.pid))
     finally:
         web.send_signal(signal.SIGTERM)
         web.wait(30)
@@ -214,12 +230,13 @@ class Measured:
     times_ms: Sequence[float]
     bytes: int
     duration_s: float
+    cpu_s: float
 
     def quantile(self, of_hundred: int) -> float:
         return statistics.quantiles(self.times_ms, n=100, method="inclusive")[of_hundred - 1]
 
 
-def measure(used: Settings, path: str, clients: int, seconds: float, is_repeated: bool = False) -> Measured:
+def measure(server: Server, path: str, clients: int, seconds: float, is_repeated: bool = False) -> Measured:
     """Ask one question with some clients at once.
 
     :param is_repeated: with the ETag of the last answer
@@ -229,9 +246,11 @@ def measure(used: Settings, path: str, clients: int, seconds: float, is_repeated
     ends = time.monotonic() + seconds
 
     def run() -> None:
-        client = Client(used)
+        client = Client(server.settings)
         tag = None
-        while time.monotonic() < ends:
+        count = 0
+        while time.monotonic() < ends or count < LEAST_ANSWERS:
+            count += 1
             started = time.perf_counter()
             status, body, answered = client.ask(path, tag)
             times_ms.append((time.perf_counter() - started) * 1000)
@@ -241,24 +260,24 @@ def measure(used: Settings, path: str, clients: int, seconds: float, is_repeated
             tag = answered if is_repeated else None
 
     threads = [threading.Thread(target=run) for _ in range(clients)]
-    started = time.monotonic()
+    started, used_s = time.monotonic(), server.cpu_s()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return Measured(times_ms, max(sizes), time.monotonic() - started)
+    return Measured(times_ms, max(sizes), time.monotonic() - started, server.cpu_s() - used_s)
 
 
 def latencies(row_counts: Sequence[int], client_counts: Sequence[int], seconds: float) -> None:
     for rows in row_counts:
         with tempfile.TemporaryDirectory(prefix="salesviews-benchmark-") as folder:
             made = SyntheticLake(Path(folder) / "lake", rows)
-            with served(made.lake.root, Path(folder)) as used:
+            with served(made.lake.root, Path(folder)) as server:
                 for clients in client_counts:
-                    _latencies(used, made, rows, clients, seconds)
+                    _latencies(server, made, rows, clients, seconds)
 
 
-def _latencies(used: Settings, made: SyntheticLake, rows: int, clients: int, seconds: float) -> None:
+def _latencies(server: Server, made: SyntheticLake, rows: int, clients: int, seconds: float) -> None:
     done = threading.Event()
     snapshots = itertools.count()
 
@@ -270,11 +289,11 @@ def _latencies(used: Settings, made: SyntheticLake, rows: int, clients: int, sec
     writer = threading.Thread(target=arrive)
     writer.start()
     print(f"\n{rows:,} rows, {clients} client{'s' if clients > 1 else ''}, load {os.getloadavg()[0]:.1f}")
-    print(f"{'':<82} {'p50 ms':>8} {'p99 ms':>8} {'a second':>9} {'bytes':>10}")
+    print(f"{'':<82} {'p50 ms':>8} {'p99 ms':>8} {'cpu ms':>8} {'a second':>9} {'bytes':>10}")
     try:
         for path in PATHS:
-            _print(path, measure(used, path, clients, seconds))
-        _print(f"{UNCHANGED} (304)", measure(used, UNCHANGED, clients, seconds, is_repeated=True))
+            _print(path, measure(server, path, clients, seconds))
+        _print(f"{UNCHANGED} (304)", measure(server, UNCHANGED, clients, seconds, is_repeated=True))
     finally:
         done.set()
         writer.join()
@@ -283,7 +302,11 @@ def _latencies(used: Settings, made: SyntheticLake, rows: int, clients: int, sec
 
 def _print(name: str, of: Measured) -> None:
     rate = len(of.times_ms) / of.duration_s
-    print(f"{name:<82} {of.quantile(50):>8.1f} {of.quantile(99):>8.1f} {rate:>9,.0f} {of.bytes:>10,}", flush=True)
+    cpu_ms = of.cpu_s / len(of.times_ms) * 1000
+    print(
+        f"{name:<82} {of.quantile(50):>8.1f} {of.quantile(99):>8.1f} {cpu_ms:>8.2f} {rate:>9,.0f} {of.bytes:>10,}",
+        flush=True,
+    )
 
 
 _VALID = (
@@ -358,10 +381,10 @@ def ratios(root: str, runs: int) -> None:
     ((messages,),) = database.execute("SELECT count(*) FROM bronze").fetchall()
     print(f"{messages:,} messages in {len(files)} files; load {os.getloadavg()[0]:.1f}")
     print(f"{'':<58} {'API ms':>8} {'deduplicated ms':>16} {'ratio':>7} {'naive ms':>10} {'ratio':>7}")
-    with tempfile.TemporaryDirectory(prefix="salesviews-benchmark-") as home, served(root, Path(home)) as used:
+    with tempfile.TemporaryDirectory(prefix="salesviews-benchmark-") as home, served(root, Path(home)) as server:
         for each in COMPARISONS:
-            client = Client(used)
-            api_ms = statistics.median(measure(used, each.path, 1, 1.0).times_ms)
+            client = Client(server.settings)
+            api_ms = statistics.median(measure(server, each.path, 1, 1.0).times_ms)
             served_count = sum(row[each.column] for row in json.loads(client.ask(each.path)[1])["data"])
             line = f"{each.name:<58} {api_ms:>8.2f}"
             for kind, sales in SALES_SQL.items():
