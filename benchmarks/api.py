@@ -54,32 +54,24 @@ LEAST_ANSWERS = 5
 """To each client, however long they take."""
 
 SEGMENTS = 4
+ROWS_A_CLIENT = 20
 MEMORY = "8GB"
 """What a question to Bronze may take; beyond that it is slower, on disk."""
 HOURS = 24
 
-PATHS = (
-    "/api/top_products",
+MORE = (
     "/api/aggregated_sales?pays=Pays%201&month=12",
-    "/api/hourly_sales",
-    "/api/quality",
-    "/api/status",
-    "/api/snapshots",
-    "/api/keys",
-    "/api/views",
-    "/api/views/hourly_sales",
     "/api/views/ventes_par_pays?pays=Pays%201&granularity=day",
-    "/api/views/ventes_produit_pays",
     "/api/views/ventes_produit_pays?order=-revenue_total&limit=10",
     "/api/views/ventes_produit_pays?granularity=month",
     "/api/views/ventes_produit_pays?format=csv",
     "/api/views/ventes_produit_pays?format=arrow",
-    "/api/views/ventes_aggreges?order=-chiffre_affaires&limit=100",
-    "/api/sales",
     "/api/sales?pays=Pays%201&group_by=produit_nom&order=-revenue_total&limit=10",
     "/api/sales?pays=Pays%201&granularity=month&group_by=categorie",
     "/api/sales?group_by=pays&granularity=week",
 )
+"""Questions beside those without parameters to each endpoint that gives rows."""
+
 UNCHANGED = "/api/sales?pays=Pays%201&granularity=month&group_by=categorie"
 """Asked once more with the ETag of its answer, again and again."""
 
@@ -98,17 +90,22 @@ class SyntheticLake:
             f"FROM {_upto(products)}",
             "pays": f"SELECT 'Pays ' || n AS pays FROM {_upto(countries)}",
             "segment": f"SELECT 'Segment ' || n AS segment FROM {_upto(SEGMENTS)}",
+            "client_id": f"SELECT n AS client_id FROM {_upto(max(rows // ROWS_A_CLIENT, 1))}",
             "motif": "SELECT unnest(['valide', 'doublon', 'montant_negatif']) AS motif",
             "jour": f"SELECT DATE '2025-12-31' - n::INTEGER AS jour FROM {_upto(days)}",
             "heure": f"SELECT make_timestamptz(2025, 12, 31, 23, 0, 0) - n * INTERVAL 1 HOUR AS heure "
             f"FROM {_upto(days * HOURS)}",
+            "debut_mois": "SELECT DISTINCT date_trunc('month', DATE '2025-12-31' - n::INTEGER)::DATE AS debut_mois "
+            f"FROM {_upto(days)}",
         }
         for table in (*lake.SILVER, lake.SNAPSHOTS):
             self.lake.create(table)
         for view in views.VIEWS:
             place = ", ".join((*view.key_names, view.window.column))
             sums = ", ".join(
-                f"(1 + hash({place}, {number}) % 1000)::INTEGER AS {measure.name}"
+                f"timezone('UTC', {view.window.column}::TIMESTAMP) AS {measure.name}"
+                if measure.unit is views.Unit.MOMENT_US
+                else f"(1 + hash({place}, {number}) % 1000)::INTEGER AS {measure.name}"
                 for number, measure in enumerate(view.measures)
             )
             names = [name for name in (*view.key_names, view.window.column) if name in dimensions]
@@ -268,16 +265,29 @@ def measure(server: Server, path: str, clients: int, seconds: float, is_repeated
     return Measured(times_ms, max(sizes), time.monotonic() - started, server.cpu_s() - used_s)
 
 
+def questions(server: Server) -> list[str]:
+    """Each endpoint that gives rows and answers without parameters, as the server describes it; and some more."""
+    client = Client(server.settings)
+    described = json.loads(client.ask("/api/openapi.json")[1])["paths"]
+    with_rows = [path for path, item in described.items() if "text/csv" in item["get"]["responses"]["200"]["content"]]
+    answered = [path for path in with_rows if client.ask(path)[0] == 200]
+    print(f"Not asked, as they need parameters: {', '.join(sorted({*with_rows} - {*answered})) or 'none'}")
+    return sorted([*answered, "/api/quality", "/api/status", "/api/views", *MORE])
+
+
 def latencies(row_counts: Sequence[int], client_counts: Sequence[int], seconds: float) -> None:
     for rows in row_counts:
         with tempfile.TemporaryDirectory(prefix="salesviews-benchmark-") as folder:
             made = SyntheticLake(Path(folder) / "lake", rows)
             with served(made.lake.root, Path(folder)) as server:
+                asked = questions(server)
                 for clients in client_counts:
-                    _latencies(server, made, rows, clients, seconds)
+                    _latencies(server, made, asked, rows, clients, seconds)
 
 
-def _latencies(server: Server, made: SyntheticLake, rows: int, clients: int, seconds: float) -> None:
+def _latencies(
+    server: Server, made: SyntheticLake, asked: Sequence[str], rows: int, clients: int, seconds: float
+) -> None:
     done = threading.Event()
     snapshots = itertools.count()
 
@@ -291,7 +301,7 @@ def _latencies(server: Server, made: SyntheticLake, rows: int, clients: int, sec
     print(f"\n{rows:,} rows, {clients} client{'s' if clients > 1 else ''}, load {os.getloadavg()[0]:.1f}")
     print(f"{'':<82} {'p50 ms':>8} {'p99 ms':>8} {'cpu ms':>8} {'a second':>9} {'bytes':>10}")
     try:
-        for path in PATHS:
+        for path in asked:
             _print(path, measure(server, path, clients, seconds))
         _print(f"{UNCHANGED} (304)", measure(server, UNCHANGED, clients, seconds, is_repeated=True))
     finally:
