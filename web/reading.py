@@ -1,7 +1,7 @@
 """Reading single sales and messages from the lake, when a question of them is asked.
 
 No view has them, and there are too many to hold. So it is bounded: in time, memory and threads, and in how many run at
-once; a request beyond that is told to come again, and no other request waits for it.
+once; a request beyond that waits a moment, and is then told to come again.
 """
 
 import threading

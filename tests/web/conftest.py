@@ -225,7 +225,7 @@ def client(app: Flask) -> FlaskClient:
 class Witnessed:
     """The application over a lake of dirty sales, and the witness of what it serves."""
 
-    lake: Lake
+    made: witnessed.WitnessedLake
     store: SnapshotStore
     oracle: Oracle
     serve: Callable[..., FlaskClient]
@@ -257,6 +257,6 @@ def _served(made: witnessed.WitnessedLake) -> Witnessed:
     pipeline.look()
 
     def serve(reader: LakeReader | None = None) -> FlaskClient:
-        return create_app(store, past, pipeline, clock, lambda: None, made.lake, reader).test_client()
+        return create_app(store, past, pipeline, clock, lambda: None, made.lake, reader=reader).test_client()
 
-    return Witnessed(made.lake, store, made.oracle(), serve, serve())
+    return Witnessed(made, store, made.oracle(), serve, serve())

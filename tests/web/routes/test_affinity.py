@@ -7,9 +7,6 @@ import answered
 import pytest
 from oracle import label
 
-from salesviews.lineage.queries import Bounds
-from web import reading
-
 
 def expected(sales: list[Any], least: int) -> dict[tuple[str, str], dict[str, float]]:
     baskets: dict[Any, set[str]] = defaultdict(set)
@@ -82,30 +79,3 @@ def test_the_default_is_the_last_thirty_days(years_web: Any) -> None:
     assert rows == answered.rows(years_web.client.get(f"/api/affinity?least=1&from={start}"))
     response = years_web.client.get("/api/affinity?from=2025-01-01")
     assert (response.status_code, response.json["error"]["parameter"]) == (400, "from")
-
-
-def test_too_much_is_said(years_web: Any) -> None:
-    """Law: what takes more than the bounds allow is a 503 that says so, and what to do; others are answered."""
-    client = years_web.with_reader(reading.LakeReader(years_web.lake, Bounds(time_s=0.0, remedy="ask for less")))
-    response = client.get("/api/affinity?from=2025-12-10")
-    assert (response.status_code, response.json["error"]["code"]) == (503, "too_much")
-    assert "ask for less" in response.json["error"]["message"]
-    assert client.get("/api/customers").status_code == 200
-
-
-def test_no_more_than_some_at_once(years_web: Any) -> None:
-    """Law: a question beyond those that are being answered is told to come again."""
-    client = years_web.with_reader(reading.LakeReader(years_web.lake, at_once=0, wait_s=0.0))
-    response = client.get("/api/affinity?from=2025-12-10")
-    assert (response.status_code, response.json["error"]["code"]) == (503, "busy")
-    assert response.headers["Retry-After"] == "1"
-
-
-def test_an_unchanged_answer_reads_nothing(years_web: Any) -> None:
-    """Law: 304 for the ETag of the answer, without a look at the lake; another question has another."""
-    path = "/api/affinity?from=2025-12-10"
-    tag = years_web.client.get(path).headers["ETag"]
-    client = years_web.with_reader(reading.LakeReader(years_web.lake, at_once=0, wait_s=0.0))
-    assert client.get(path, headers={"If-None-Match": tag}).status_code == 304
-    for other in ("&least=3", "&pays=France", "&produit_nom=x", "&to=2026-01-01"):
-        assert client.get(path + other, headers={"If-None-Match": tag}).status_code == 503
