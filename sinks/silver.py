@@ -26,7 +26,7 @@ from salesviews.lake import Lake, Table
 from salesviews.manifest import DataFile, Manifest
 from salesviews.tables import files
 from salesviews.typed import SourcePartition
-from salesviews.views import ROLL_UPS, Kept, View, kept
+from salesviews.views import ROLL_UPS, VIEWS, Kept, View
 from sinks.accumulation import Accumulation
 from sinks.appends import Stream, append_once
 from sinks.contents import Change, Contents, Month, months_sql
@@ -154,19 +154,19 @@ class SilverSink(BaseSink):
         versions[lake.CLEAN.name] = self._append(lake.CLEAN, [take.clean for take in takes], last.sequence)
         versions[lake.REJECTED.name] = self._append(lake.REJECTED, [take.rejected for take in takes], last.sequence)
         months: dict[str, list[Month]] = {}
-        for view in kept(Kept.IN_WINDOWS):
-            if changes[view.name]:
-                months[view.name] = contents.put(view, list(changes[view.name].values()))
-                rows = contents.of_view(view, months[view.name])
-                table = lake.of_view(view)
-                versions[table.name] = self._overwrite(table, rows, months[view.name], last.sequence)
         sales = pa.concat_tables([take.clean for take in takes])
         sales = sales.filter(pc.field("sequence") > self._manifest.sequence)
-        for view in kept(Kept.IN_SILVER) if sales.num_rows else ():
+        for view in VIEWS:
             table = lake.of_view(view)
-            accumulated = self._accumulation.add(view, sales, partial(self._held, table))
-            months[view.name] = accumulated.months
-            versions[table.name] = self._overwrite(table, accumulated.rows, accumulated.months, last.sequence)
+            if view.kept is Kept.IN_SILVER and sales.num_rows:
+                accumulated = self._accumulation.add(view, sales, partial(self._held, table))
+                months[view.name], rows = accumulated.months, accumulated.rows
+            elif changes[view.name]:
+                months[view.name] = contents.put(view, list(changes[view.name].values()))
+                rows = contents.of_view(view, months[view.name])
+            else:
+                continue
+            versions[table.name] = self._overwrite(table, rows, months[view.name], last.sequence)
         for roll_up in ROLL_UPS:
             if changed_months := months.get(roll_up.view.name):
                 table = lake.of_roll_up(roll_up)
