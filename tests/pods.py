@@ -135,7 +135,9 @@ class Pod:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._ports['http']}"
+        """Of its one port."""
+        [port] = self._ports.values()
+        return f"http://127.0.0.1:{port}"
 
     def start(self) -> None:
         self._kubelet.start()
@@ -199,7 +201,8 @@ class Pod:
                 assert each["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
             found[each["name"]] = each.get("value", self.name)
         found = {name: self._local(value) for name, value in found.items()} | dict(self._cluster.addresses)
-        return found | ({"SALESVIEWS_PORT": str(self._ports["http"])} if self._ports else {})
+        variables = {"http": "SALESVIEWS_PORT", "metrics": "SALESVIEWS_METRICS_PORT"}
+        return found | {variables[name]: str(port) for name, port in self._ports.items()}
 
     def _local(self, value: str) -> str:
         """A path in the container, as the path of the volume that is mounted there."""

@@ -18,7 +18,7 @@ from salesviews.machine import broker
 from salesviews.settings import PREFIX, SETTINGS
 
 VERSIONS = ("1.36", "1.37")
-CUSTOM = {"ScaledObject"}
+CUSTOM = {"ScaledObject", "TriggerAuthentication", "ServiceMonitor", "PodMonitor"}
 """Kinds that an operator brings with it: Kubernetes has no schema of them."""
 
 OVERLAYS = {folder.name: manifests.render(folder) for folder in sorted((K8S / "overlays").iterdir())}
@@ -135,6 +135,13 @@ def test_volumes_match(objects: list[Object], name: str, workload: Object) -> No
         assert environment["SALESVIEWS_KAFKA_CA_FILE"].startswith(mounts["kafka"] + "/")
 
 
+def _selects(selector: Object, labels: dict[str, str]) -> bool:
+    if "matchExpressions" in selector:
+        return all(labels.get(each["key"]) in each["values"] for each in selector["matchExpressions"])
+    wanted: dict[str, str] = selector.get("matchLabels", selector)
+    return wanted.items() <= labels.items()
+
+
 @pytest.mark.parametrize(("overlay", "of"), OBJECTS)
 def test_selectors_and_ports_match(overlay: str, of: Object) -> None:
     """Law: what selects pods finds some, by labels that they have; a service leads to a port that a container has."""
@@ -147,12 +154,19 @@ def test_selectors_and_ports_match(overlay: str, of: Object) -> None:
     selector = spec.get("selector") or spec.get("podSelector")
     if of["kind"] in ("PersistentVolumeClaim", "CronJob") or not selector:
         return
-    wanted = selector.get("matchLabels", selector)
-    found = [container for labels, container in pods if wanted.items() <= labels.items()]
+    if of["kind"] == "ServiceMonitor":
+        services = [each for each in OVERLAYS[overlay] if each["kind"] == "Service"]
+        [service] = [each for each in services if _selects(selector, each["metadata"].get("labels", {}))]
+        offered = {port["name"] for port in service["spec"]["ports"]}
+        assert {endpoint["port"] for endpoint in spec["endpoints"]} <= offered
+        return
+    found = [container for labels, container in pods if _selects(selector, labels)]
     assert found
     for spread in manifests.pod_template(of)["spec"].get("topologySpreadConstraints", ()) if "template" in spec else ():
         assert spread["labelSelector"] == selector
     ports = {port["name"]: port["containerPort"] for container in found for port in container.get("ports", ())}
+    for endpoint in spec.get("podMetricsEndpoints", ()):
+        assert all(endpoint["port"] in {port["name"] for port in container["ports"]} for container in found)
     for port in spec.get("ports", ()):
         assert port["targetPort"] in ports
     for rule in spec.get("ingress", ()):
@@ -195,6 +209,25 @@ def test_addresses_match(overlay: str) -> None:
     assert allowed
     if "." not in host:
         _named(objects, "Service", host)
+    for name in ("ingest", "views"):
+        _, container = _pod(manifests.workloads(objects)[name])
+        metrics = [port["containerPort"] for port in container.get("ports", ())]
+        assert metrics == ([read.metrics_port] if read.metrics_port else [])
+
+
+def test_a_token_is_asked_for_and_known_to_who_asks() -> None:
+    """Law: what reads the web server of production has the token from the Secret that the pods have it from."""
+    production = OVERLAYS["production"]
+    secrets = manifests.variables(K8S / "base" / "secrets.env.example")
+    [reference] = _named(production, "TriggerAuthentication", "web")["spec"]["secretTargetRef"]
+    [endpoint] = _named(production, "ServiceMonitor", "web")["spec"]["endpoints"]
+    credentials = endpoint["authorization"]["credentials"]
+    for asked in ((reference["name"], reference["key"]), (credentials["name"], credentials["key"])):
+        assert asked == ("secrets", "SALESVIEWS_WEB_TOKEN")
+    assert "SALESVIEWS_WEB_TOKEN" in secrets
+    [trigger] = _named(production, "ScaledObject", "ingest")["spec"]["triggers"]
+    assert trigger["authenticationRef"] == {"name": "web"}
+    assert trigger["metadata"]["authMode"] == "bearer"
 
 
 def test_every_setting_is_in_the_manifests() -> None:

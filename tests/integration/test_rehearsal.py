@@ -21,6 +21,7 @@ from salesviews import generation, lake, topics
 from salesviews.settings import Settings
 
 PROCESSES = ("ingest", "views", "web")
+TOKEN = "a-token-of-32-characters-or-more"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 def cluster(secured: Settings, tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Cluster]:
     """Nothing is started. Addresses of the cluster stand for those of this machine, and nothing else is changed."""
     secrets = {
-        "secrets": {"SALESVIEWS_KAFKA_PASSWORD": secured_broker.PASSWORD},
+        "secrets": {"SALESVIEWS_KAFKA_PASSWORD": secured_broker.PASSWORD, "SALESVIEWS_WEB_TOKEN": TOKEN},
         "kafka-cluster-ca-cert": {"ca.crt": Path(secured.kafka_ca_file).read_text(encoding="utf-8")},
     }
     addresses = {
@@ -63,7 +64,7 @@ class Visitor:
                 self.failures.append("no pod of web is ready")
                 continue
             try:
-                requests.get(f"{random.choice(ready).url}/api/top_products", timeout=10).raise_for_status()
+                _asked(random.choice(ready), "/api/top_products")
                 self.answers += 1
             except requests.RequestException as error:
                 self.failures.append(repr(error))
@@ -115,6 +116,10 @@ def test_production_starts_rolls_scales_takes_over_and_is_upgraded(
                 pod.wait_until_ready()
             status = eventually(lambda: _members(cluster, "ingest", 3), 60, "three processes share the partitions")
             assert _at({"data": status}, _lag_location(cluster)) >= 0
+            assert requests.get(f"{cluster.pods['web'][0].url}/api/status", timeout=10).status_code == 401
+            assert all(
+                "salesviews_" in _asked(pod, "/metrics").text for name in PROCESSES for pod in cluster.pods[name]
+            )
             for pod in cluster.pods["ingest"][1:]:
                 cluster.stop(pod)
 
@@ -160,7 +165,13 @@ def _upgrade(cluster: Cluster, pipeline: Pipeline, sales: Sales, eventually: Cal
 
 
 def _status(cluster: Cluster) -> Any:
-    return requests.get(f"{cluster.pods['web'][0].url}/api/status", timeout=10).json()["data"]
+    return _asked(cluster.pods["web"][0], "/api/status").json()["data"]
+
+
+def _asked(pod: Pod, path: str) -> requests.Response:
+    answer = requests.get(f"{pod.url}{path}", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=10)
+    answer.raise_for_status()
+    return answer
 
 
 def _members(cluster: Cluster, name: str, count: int) -> Any:
