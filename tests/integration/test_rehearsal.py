@@ -158,7 +158,7 @@ def _upgrade(cluster: Cluster, pipeline: Pipeline, sales: Sales, eventually: Cal
         cluster.lose(pod)  # by now it is the one that refuses
     before = sales.sent
     eventually(lambda: pipeline.has_counted(before + 100), 90, "the new release counts")
-    cluster.roll("web")
+    cluster.start("web").wait_until_ready()
     found = pipeline.manifest()
     assert found is not None
     assert "silver/ventes_par_categorie" in found.tables
