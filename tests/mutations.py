@@ -75,7 +75,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a commit to an object store replaces one that is there",
-        "salesviews/object_store.py",
+        "salesviews/tables/object_store.py",
         '"aws_conditional_put": "etag", ',
         "",
         ("tests/salesviews/test_settings.py", "-k", "object_store"),
