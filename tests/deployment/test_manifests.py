@@ -286,9 +286,11 @@ _STRIMZI = ("Kafka", "KafkaTopic", "KafkaUser")
 
 
 def test_images_have_the_versions_of_this_project() -> None:
-    """Law: production runs this version of salesviews; the local Kafka is the one that is tested."""
+    """Law: production runs this version of salesviews, the local cluster what is built for it; its Kafka is tested."""
     _, web = _pod(manifests.workloads(OVERLAYS["production"])["web"])
     assert web["image"] == f"registry.example/salesviews:{salesviews.__version__}"
+    _, web = _pod(manifests.workloads(OVERLAYS["local"])["web"])
+    assert f"docker build -t {web['image']} " in (ROOT / "README.md").read_text(encoding="utf-8")
     _, kafka = _pod(manifests.workloads(OVERLAYS["local"])["kafka"])
     assert kafka["image"] == f"apache/kafka:{broker.KAFKA.rpartition(':')[2]}"
 
