@@ -7,10 +7,55 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+export function setAttribute(element, name, value) {
+  if (value === null || value === undefined) element.removeAttribute(name);
+  else if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+}
+
 export function element(name, className = "", text = "") {
   const made = document.createElement(name);
   if (className) made.className = className;
   if (text) made.textContent = text;
+  return made;
+}
+
+/** A link to this page with another address; as plain text where there is none. */
+export function link(href, text, className = "") {
+  const made = element(href ? "a" : "span", className, text);
+  if (href) made.href = href;
+  return made;
+}
+
+/** Make what a link shows and where it leads follow; without an address it leads nowhere. */
+export function setLink(made, href, text) {
+  setText(made, text);
+  setAttribute(made, "href", href);
+}
+
+/** A table of rows of texts and elements, the first cell of each the row's name. */
+export function table(columns, rows, caption) {
+  const made = element("table");
+  const head = element("thead");
+  const names = element("tr");
+  for (const { name, isText } of columns) {
+    const cell = element("th", isText ? "text" : "", name);
+    cell.scope = "col";
+    names.append(cell);
+  }
+  head.append(names);
+  const body = element("tbody");
+  for (const row of rows) {
+    const line = element("tr");
+    row.forEach((value, place) => {
+      const cell = element(place ? "td" : "th", columns[place].isText ? "text" : "");
+      if (!place) cell.scope = "row";
+      cell.append(value ?? "–");
+      line.append(cell);
+    });
+    body.append(line);
+  }
+  if (caption) made.append(element("caption", "hidden", caption));
+  made.append(head, body);
   return made;
 }
 
