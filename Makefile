@@ -1,11 +1,13 @@
 # Everything a developer does. Needs Python 3.11 or newer (named by PYTHON, or found) and make; nothing else.
 
-.PHONY: help setup demo up test test-s3 lint bench sweep chaos fuzz mutations manifests lock
+.PHONY: help setup demo up test test-s3 lint bench sweep chaos fuzz mutations manifests vendor screenshots lock
 
 PYTHON ?=
 UV_VERSION = 0.13.9
 BIN = .venv/bin
 READY = .venv/ready
+UPLOT ?= 1.6.32
+VENDOR = web/static/vendor
 MINIO ?= $(HOME)/.cache/salesviews/bin/minio
 SOURCES = salesviews sinks processors web tests benchmarks
 
@@ -21,6 +23,8 @@ help:
 	@echo 'make fuzz    random messages through the parser, against the witness: SECONDS=60 SEED=random'
 	@echo 'make mutations  plants defects, each of which a test must catch'
 	@echo 'make manifests  compares how the tests render k8s/ with kubectl (which it needs)'
+	@echo 'make vendor  the chart library of the page, from npm: UPLOT=1.6.32'
+	@echo 'make screenshots  the dashboard in its main states, into build/screenshots (needs chromium)'
 	@echo 'make setup   .venv with the locked packages (the others do it when needed)'
 	@echo 'make lock    newest versions into requirements.lock'
 	@echo 'Another Python: make setup PYTHON=/path/to/python3.12'
@@ -65,6 +69,18 @@ mutations: $(READY)
 
 manifests: $(READY)
 	PYTHONPATH=. $(BIN)/python tests/manifests.py
+
+vendor:
+	@set -eu; \
+	folder=$$(mktemp -d); \
+	trap 'rm -rf "$$folder"' EXIT; \
+	npm pack --silent --pack-destination "$$folder" uplot@$(UPLOT) >/dev/null; \
+	tar -xzf "$$folder"/uplot-$(UPLOT).tgz -C "$$folder"; \
+	cp "$$folder"/package/dist/uPlot.iife.min.js "$$folder"/package/dist/uPlot.min.css $(VENDOR)/; \
+	cp "$$folder"/package/LICENSE $(VENDOR)/uPlot.LICENSE
+
+screenshots: $(READY)
+	PYTHONPATH=.:tests $(BIN)/python tests/web/browser/screenshots.py build/screenshots
 
 lock: $(READY)
 	$(BIN)/uv pip compile --system-certs --quiet --universal --upgrade --generate-hashes --no-header \

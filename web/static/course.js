@@ -110,7 +110,7 @@ function options(showsPoints) {
     height: HEIGHT,
     legend: { show: false },
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
-    padding: [14, 14, 0, 0],
+    padding: [14, 26, 0, 0],
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 9, fill: () => colour("--accent"), stroke: () => colour("--sheet"), width: 2 } },
     scales: { x: { time: true }, y: { range: (_, __, most) => [0, Math.max(most, 0.01) * 1.08] } },
     axes: [
