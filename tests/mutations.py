@@ -60,6 +60,8 @@ MUTATIONS = (
         "return min(self.recorded, max(self.counted, self.low))",
         "return self.recorded",
         ("tests/processors/test_survey.py", "-k", "what_is_read"),
+    ),
+    Mutation(
         "a process that hangs is taken for live",
         "salesviews/pulse.py",
         "if age_s > LIVE_S:",

@@ -16,13 +16,14 @@ from typing import Any
 
 from lakes import TOPIC_ID, LakeMaker
 from oracle import Message, Oracle
+from salesviews.history import History
+from salesviews.retention import Retention
 
-from salesviews import dirt, ports
 from salesviews.errors import SalesviewsError
 from salesviews.event import Motif
-from salesviews.history import History
 from salesviews.lake import Lake
-from salesviews.retention import Retention
+from salesviews.machine import ports
+from salesviews.simulation import dirt
 from web import server
 from web.access import Access
 from web.answers import Answers
