@@ -23,7 +23,7 @@ def _lineage_lines(lineage: Lineage) -> Iterator[str]:
     yield f"{_title(lineage.figure.address)}, in snapshot {lineage.snapshot.id}"
     for name, value in lineage.figure.values.items():
         again = lineage.sums[name]
-        yield f"  {name:<20} {_shown(value):>24}{'' if again == value else f'   but {_shown(again)} is behind it'}"
+        yield f"  {name:<20} {_shown(value):>27}{'' if again == value else f'   but {_shown(again)} is behind it'}"
     verdict = {True: "which add up to it", False: "which do NOT add up to it", None: "which cannot be added up"}
     what = lineage.figure.address.of.view.source.name.lower()
     yield f"Behind it: {lineage.behind.total:,} {what}, {verdict[lineage.adds_up]}"
@@ -87,6 +87,8 @@ def _title(address: Address) -> str:
 def _shown(value: Any) -> str:
     if value is None:
         return "nothing"
+    if isinstance(value, datetime):
+        return instant(value)
     return f"{value:,.2f}" if isinstance(value, Decimal) else f"{value:,}"
 
 

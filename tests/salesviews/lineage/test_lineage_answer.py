@@ -152,6 +152,13 @@ def test_text_for_a_person(made: WitnessedLake, costly: Lineage) -> None:
         Bounds(),
     )
     assert f"--after {found.behind.next}" in lineage_text.of(found)
+    client = made.oracle().ventes_par_client[0]
+    key, month = {"client_id": str(client["client_id"])}, client["debut_mois"].isoformat()
+    of_client = lineage.of_figure(made.lake, made.manifest(), "ventes_par_client", key, month, Page(1), Bounds())
+    for name in ("premiere_vente", "derniere_vente"):
+        moment = client[name].astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        assert f"{name} {moment:>33}" in lineage_text.of(of_client)
+        assert f'"{name}":"{moment}"' in lineage_answer.json_text(lineage_answer.of(of_client))
     wrong = lineage.Lineage(**{**found.__dict__, "adds_up": False, "sums": {**found.sums, "ventes_count": 0}})
     assert "do NOT add up" in lineage_text.of(wrong)
     assert "but 0 is behind it" in lineage_text.of(wrong)
