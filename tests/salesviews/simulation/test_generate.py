@@ -28,7 +28,11 @@ BEING_CREATED = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
 )
 """What a broker says of partitions whose topic was created a moment ago."""
-RUN = "from salesviews import settings; from salesviews.simulation import generate; generate.run(settings.read(), {arguments})"
+RUN = """
+from salesviews import settings
+from salesviews.simulation import generate
+generate.run(settings.read(), {arguments})
+"""
 
 
 @pytest.fixture
