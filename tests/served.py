@@ -16,13 +16,15 @@ from typing import Any
 
 from lakes import TOPIC_ID, LakeMaker
 from oracle import Message, Oracle
-from salesviews.history import History
-from salesviews.retention import Retention
 
+from salesviews import manifest
 from salesviews.errors import SalesviewsError
 from salesviews.event import Motif
 from salesviews.lake import Lake
 from salesviews.machine import ports
+from salesviews.maintenance.history import History
+from salesviews.maintenance.retention import Retention
+from salesviews.manifest import Manifest
 from salesviews.simulation import dirt
 from web import server
 from web.access import Access
@@ -174,24 +176,25 @@ class Served:
         self._source = source
         self._port = port or ports.free()
         self.kafka = kafka
+        self.ahead = timedelta(0)
+        """How far the server's clock is ahead: what it has seen by then has waited for longer."""
         self.url = f"http://127.0.0.1:{self._port}/"
-        self.store: SnapshotStore | None = None
         self._running: tuple[Any, threading.Thread, tuple[Any, ...]] | None = None
 
     def start(self) -> None:
         def now() -> datetime:
-            return datetime.now(UTC)
+            return datetime.now(UTC) + self.ahead
 
-        self.store = SnapshotStore(self._source, now)
+        store = SnapshotStore(self._source, now)
         past = PastSnapshots(self._source, History(self._source, Retention(days=7, step_s=600), now))
         pipeline = PipelineWatch(self.kafka, now)
         audits = AuditWatch(self._source)
-        feed = EventFeed(self.store, past.history, Answers(pipeline, now), lambda: audits.last)
+        feed = EventFeed(store, past.history, Answers(pipeline, now), lambda: audits.last)
         access = Access("", "127.0.0.1")
-        app = create_app(self.store, past, pipeline, now, lambda: audits.last, self._source, feed, access)
+        app = create_app(store, past, pipeline, now, lambda: audits.last, self._source, feed, access)
         listener = server._listen("127.0.0.1", self._port)
         serving = server._Server(Gateway(app, feed, server.THREADS), feed)
-        threads = (self.store, pipeline, audits, feed)
+        threads = (store, pipeline, audits, feed)
         for each in threads:
             each.start()
         # uvicorn takes signals in the main thread only: this one is ended by `stop`.
@@ -210,6 +213,13 @@ class Served:
         for each in reversed(threads):
             each.close()
         self._running = None
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of the newest snapshot that the processors wrote."""
+        found = manifest.read(self._source)
+        assert found is not None
+        return found
 
     def __enter__(self) -> "Served":
         self.start()

@@ -114,7 +114,7 @@ function options(showsPoints) {
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 9, fill: () => colour("--accent"), stroke: () => colour("--sheet"), width: 2 } },
     scales: { x: { time: true }, y: { range: (_, __, most) => [0, Math.max(most, 0.01) * 1.08] } },
     axes: [
-      { ...axis, grid: { show: false }, values: (_, splits) => splits.map(tick), space: 64 },
+      { ...axis, grid: { show: false }, values: (_, splits) => splits.map(tick), space: 64, size: 34 },
       { ...axis, grid, size: 62, values: (_, splits) => splits.map((value) => shortEuros(value)) },
     ],
     series: [

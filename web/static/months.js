@@ -32,6 +32,7 @@ export function show({ months: answer }, { seen }, href) {
     setAttribute(name.firstChild, "aria-current", period === key ? "true" : null);
     bars.firstChild.children[0].style.width = width(row.revenue_total);
     bars.firstChild.children[1].style.width = width(row.revenue_total_an_passe);
+    bars.firstChild.children[1].hidden = row.revenue_total_an_passe === null;
     setLink(revenue.firstChild, row.ventes_count ? href(answer, start) : null, wholeEuros(row.revenue_total));
     setAttribute(revenue.firstChild, "title", euros(row.revenue_total));
     setText(before, row.revenue_total_an_passe === null ? "–" : wholeEuros(row.revenue_total_an_passe));

@@ -9,7 +9,7 @@ import { DEFAULT, granularity } from "./period.js";
 
 const RANKED = 10;
 const SHOWN = 8;
-const PARTS = 200;
+const PARTS = 1000;
 
 const text = (date) => date.toISOString().replace(".000Z", "Z");
 

@@ -40,13 +40,8 @@ export function sentence(refusal, keys = []) {
   return t(reason, { message: refusal.message });
 }
 
+/** A link to where there are figures; the filters are cleared where they were set. */
 function wayOut(refusal) {
-  const state = read();
-  if (refusal.reason === "byMonthOnly") {
-    return [link(changed({ period: monthName(refusal.month) }), t("showMonth", { month: month(refusal.month) }), "action")];
-  }
-  if (["noView", "noCustomerFilter", "noMessageFilter"].includes(refusal.reason) && DIMENSIONS.some((name) => state[name] !== null)) {
-    return [link(changed(Object.fromEntries(DIMENSIONS.map((name) => [name, null]))), t("clear"), "action")];
-  }
-  return [];
+  if (refusal.reason !== "byMonthOnly") return [];
+  return [link(changed({ period: monthName(refusal.month) }), t("showMonth", { month: month(refusal.month) }), "action")];
 }
