@@ -43,7 +43,7 @@ const TEXTS = {
   emptyName: ["(empty)", "(vide)"],
   onlyThis: ["Show only {name}", "Ne montrer que {name}"],
   showing: ["{period}, compared with {before}", "{period}, par rapport à {before}"],
-  fromTo: ["{from} to {to}", "du {from} au {to}"],
+  fromTo: ["{from} to {to}", "{from} – {to}"],
   until: ["{day} until {time}", "{day} jusqu’à {time}"],
 
   // Freshness

