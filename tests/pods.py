@@ -26,6 +26,8 @@ PROBE_INTERVAL_S = 2.0
 """Instead of the manifests' periods, which are longer."""
 LIVENESS_PROBES = 5
 """So many probes of readiness are to one of liveness."""
+FAILURE_THRESHOLD = 3
+"""Where a manifest names none, Kubernetes' own."""
 BACK_OFF_S = 1.0
 
 
@@ -231,19 +233,23 @@ class Pod:
 
     def _watch(self, program: Program) -> None:
         """Return when the process has ended, or should be."""
-        failures, has_started, turns = 0, False, itertools.count()
-        while program.popen.poll() is None:
-            probe = "readinessProbe" if has_started else "startupProbe"
-            passed = self._passes(self.container[probe])
+        failures = {"startupProbe": 0, "livenessProbe": 0, "readinessProbe": 0}
+        asked = ["startupProbe"]
+        for turn in itertools.count(1):
+            if program.popen.poll() is not None:
+                return
+            for probe in asked:
+                failures[probe] = 0 if self._passes(self.container[probe]) else failures[probe] + 1
+                if failures[probe] >= self.container[probe].get("failureThreshold", FAILURE_THRESHOLD):
+                    self.is_ready = False
+                    if probe != "readinessProbe":
+                        return
+            has_started = asked != ["startupProbe"] or failures["startupProbe"] == 0
+            if "readinessProbe" in asked and failures["readinessProbe"] == 0:
+                self.is_ready = not self._ending.is_set()
             if has_started:
-                self.is_ready = passed and not self._ending.is_set()
-                if next(turns) % LIVENESS_PROBES == 0:
-                    failures = 0 if self._passes(self.container["livenessProbe"]) else failures + 1
-            else:
-                has_started = passed
-                failures = 0 if passed else failures + 1
-            allowed = self.container["livenessProbe" if has_started else "startupProbe"].get("failureThreshold", 3)
-            if failures >= allowed or self._ending.wait(PROBE_INTERVAL_S if has_started else PROBE_INTERVAL_S / 4):
+                asked = ["readinessProbe", *(["livenessProbe"] if turn % LIVENESS_PROBES == 0 else ())]
+            if self._ending.wait(PROBE_INTERVAL_S if has_started else PROBE_INTERVAL_S / 4):
                 return
 
     def _passes(self, probe: Object) -> bool:
