@@ -11,7 +11,7 @@ ALLOWED = {
     "processors": {"salesviews", "sinks", "processors"},
     "web": {"salesviews", "web"},
 }
-KNOWS_ALL = {"salesviews/cli.py"}
+KNOWS_ALL = "salesviews/cli/"
 
 
 def imported(file: Path) -> set[str]:
@@ -31,5 +31,5 @@ def test_imports_go_one_way(package: str) -> None:
     files = sorted((ROOT / package).rglob("*.py"))
     assert files
     for file in files:
-        if (name := file.relative_to(ROOT).as_posix()) not in KNOWS_ALL:
+        if not (name := file.relative_to(ROOT).as_posix()).startswith(KNOWS_ALL):
             assert imported(file) <= ALLOWED[package], name

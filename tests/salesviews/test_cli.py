@@ -23,8 +23,8 @@ from salesviews.tables import files
 TIMEOUT_S = 30.0
 
 COMMANDS = [
-    *("demo", "up", "broker", "topics", "ingest", "views", "web", "generate", "status", "probe"),
-    *("audit", "replay", "rebuild", "maintain", "lineage"),
+    *("demo", "up", "broker", "topics", "ingest", "views", "web", "generate"),
+    *("audit", "lineage", "replay", "rebuild", "maintain", "status", "probe"),
 ]
 
 STATUS = {

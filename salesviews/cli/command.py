@@ -1,0 +1,92 @@
+"""What every command has: settings and logging, help that names the settings that matter to it, and its group."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from salesviews import __version__
+from salesviews import settings as settings_module
+from salesviews.settings import Setting, Settings
+
+
+def begin() -> Settings:
+    """The settings, with logging set up by them: each command begins with this."""
+    settings = settings_module.read()
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    if settings.log_level != "debug":  # Python's warnings are for who develops this, or a package that it uses
+        logging.captureWarnings(True)
+        logging.getLogger("py.warnings").setLevel(logging.ERROR)
+    return settings
+
+
+class Command(click.Command):
+    """A command whose help names the settings that matter to it, and examples.
+
+    :param settings: names of rows of ``SETTINGS``
+    """
+
+    def __init__(self, *args: Any, settings: Sequence[str] = (), examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.settings = settings
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        _write_settings(formatter, [row for row in settings_module.SETTINGS if row.name in self.settings])
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+
+
+class Group(click.Group):
+    command_class = Command
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        _write_settings(formatter, settings_module.SETTINGS)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.commands)
+
+
+def _write_settings(formatter: click.HelpFormatter, rows: Sequence[Setting]) -> None:
+    with formatter.section("Settings (environment variables)"):
+        formatter.write_dl([(row.variable, f"{row.help}{f' [{row.default}]' if row.default else ''}") for row in rows])
+
+
+LAKE = ("LAKE", "S3_ENDPOINT", "S3_REGION", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
+CLIENT = (
+    *("BROKER", "KAFKA_OPTIONS", "KAFKA_SECURITY_PROTOCOL", "KAFKA_CA_FILE", "KAFKA_CERTIFICATE_FILE"),
+    *("KAFKA_KEY_FILE", "KAFKA_SASL_MECHANISM", "KAFKA_USERNAME", "KAFKA_PASSWORD", "KAFKA_PORT", "TOPIC"),
+)
+INSTANCE = (
+    "HOME",
+    "BROKER",
+    "KAFKA_PORT",
+    "TOPIC",
+    "PARTITIONS",
+    "HOST",
+    "PORT",
+    "WEB_TOKEN",
+    "METRICS_PORT",
+    "INGEST_PROCESSES",
+)
+
+
+@click.group(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
+)
+@click.version_option(__version__, prog_name="salesviews")
+def commands() -> None:
+    """Sales in a Kafka topic become materialized views, a Delta lake and a dashboard, each sale counted once.
+
+    `salesviews demo` shows all of it with simulated sales; `salesviews up` runs it for your own. The other commands are
+    its single processes, and `status`.
+    """
