@@ -1,8 +1,10 @@
 """Compression of answers, as far as a client takes it.
 
-Only data is compressed: an answer that is no page holds no secret whose length could tell something. What is sent as it
-comes (a stream, a file) stays as it is.
+Only data is compressed, and the styles and scripts of the page: none of them holds a secret whose length could tell
+something. What else is sent as it comes (a stream, a picture) stays as it is.
 """
+
+from http import HTTPStatus
 
 import pyarrow as pa
 from flask import Flask, Response, request
@@ -16,6 +18,7 @@ _CODECS = {"zstd": pa.Codec("zstd", 3), "br": pa.Codec("brotli", 4), "gzip": pa.
 """By their names in HTTP; of those that a client likes alike, the first, which is the fastest."""
 
 _COMPRESSED = frozenset(each.mimetype for each in formats.FORMATS if not each.is_compact)
+_COMPRESSED_FILES = frozenset(("text/css", "text/javascript"))
 
 
 def register(app: Flask) -> None:
@@ -23,7 +26,13 @@ def register(app: Flask) -> None:
 
     @app.after_request
     def compress(response: Response) -> Response:
-        if response.mimetype not in _COMPRESSED or response.is_streamed or response.direct_passthrough:
+        is_file = request.endpoint == "static" and response.mimetype in _COMPRESSED_FILES
+        if is_file and response.status_code == HTTPStatus.OK:
+            # Compressed it has other bytes: the same file, but not to be taken up where a transfer broke off.
+            response.direct_passthrough = False
+            response.set_data(response.get_data())
+            response.set_etag(response.get_etag()[0] or "", weak=True)
+        elif response.mimetype not in _COMPRESSED or response.is_streamed or response.direct_passthrough:
             return response
         response.vary.add("Accept-Encoding")
         if response.content_length is None or response.content_length < LEAST_BYTES:

@@ -192,11 +192,11 @@ def test_large_answers_are_compressed(witnessed_web: Any, coding: str) -> None:
         (PATH, "compress"),
         (f"{PATH}?limit=1", "gzip"),
         (f"{PATH}?format=parquet", "gzip"),
-        ("/static/dashboard.js", "gzip"),
+        ("/static/icon.svg", "gzip"),
     ],
 )
 def test_what_is_not_compressed(witnessed_web: Any, path: str, accept: str) -> None:
-    """Law: what a client does not take, what is small, what is compact already, files."""
+    """Law: what a client does not take, what is small, what is compact already, pictures."""
     assert "Content-Encoding" not in witnessed_web.client.get(path, headers={"Accept-Encoding": accept}).headers
 
 

@@ -2,6 +2,7 @@
 
 const TIMEOUT_MS = 15000;
 const ATTEMPTS = 4;
+const BUSY_MS = 400;
 
 /** An answer of the server that is an error, with its message. */
 export class ServerError extends Error {
@@ -36,11 +37,16 @@ function parse(text) {
  * The answer to a question of `questions.js`: `{data, view, note, snapshot}`, or `{refusal}` where there is none for it;
  * what fails for all (no connection, no snapshot, a server that fails, no session) is thrown.
  */
-async function answer(question) {
+async function answer(question, attempt = 1) {
   if (question.unanswerable) return { refusal: question.unanswerable };
   try {
     return { ...(await ask(question.path)), note: question.note };
   } catch (error) {
+    // Single sales are read for a few at a time: others come again in a moment.
+    if (error.code === "busy" && attempt < ATTEMPTS) {
+      await new Promise((resolve) => setTimeout(resolve, BUSY_MS * attempt));
+      return answer(question, attempt + 1);
+    }
     if (!(error instanceof ServerError) || CONCERNS_ALL.includes(error.code) || error.status === 401) throw error;
     if (error.code === "no_view" && question.otherwise) return answer(question.otherwise);
     return { refusal: { reason: REASONS[error.code] ?? REASONS[error.status] ?? "failed", message: error.message } };

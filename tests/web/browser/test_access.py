@@ -1,5 +1,6 @@
 """For everybody, everywhere: no faults that keep people out, keyboard, phones, the dark, paper, both languages."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -136,6 +137,8 @@ def test_the_first_paint_is_small(window: Any, request: pytest.FixtureRequest) -
             .filter(each => !each.name.includes("/api/"))
             .map(each => [each.name, each.encodedBodySize])"""
     )
-    kilobytes = round(sum(size for _, size in dict(map(tuple, sizes)).items()) / 1000)
+    files = dict(map(tuple, sizes))
     readme = (request.config.rootpath / "README.md").read_text()
-    assert f"{kilobytes} kB in {len(dict(map(tuple, sizes)))} files" in readme
+    kilobytes, count = map(int, re.findall(r"(\d+) kB in (\d+) files", readme)[0])
+    assert len(files) == count
+    assert sum(files.values()) == pytest.approx(1000 * kilobytes, rel=0.05)

@@ -1,3 +1,4 @@
+import gzip
 import re
 from pathlib import Path
 
@@ -43,6 +44,20 @@ def test_packages_of_others_say_their_version_and_licence(static: Path) -> None:
         name = script.name.partition(".")[0]
         assert re.match(rf"/\*! \S+/{name} \(v\d+\.\d+\.\d+\) \*/", script.read_text()), script
         assert (static / BY_OTHERS / f"{name}.LICENSE").read_text().startswith("The MIT License")
+
+
+@pytest.mark.parametrize("name", ["dashboard.js", "dashboard.css", "vendor/uPlot.iife.min.js"])
+def test_files_are_compressed_and_kept_by_browsers(client: FlaskClient, static: Path, name: str) -> None:
+    """Law: the same bytes once they are unpacked; unchanged they are a 304, compressed or not."""
+    plain = client.get(f"/static/{name}")
+    packed = client.get(f"/static/{name}", headers={"Accept-Encoding": "gzip"})
+    assert plain.data == gzip.decompress(packed.data) == (static / name).read_bytes()
+    assert len(packed.data) == int(packed.headers["Content-Length"]) < 0.6 * len(plain.data)
+    for response in (plain, packed):
+        again = client.get(
+            f"/static/{name}", headers={"If-None-Match": response.headers["ETag"], "Accept-Encoding": "gzip"}
+        )
+        assert (again.status_code, again.data) == (304, b"")
 
 
 def test_no_script_in_the_page_itself(client: FlaskClient) -> None:
