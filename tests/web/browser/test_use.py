@@ -135,6 +135,19 @@ def test_every_figure_leads_to_sales_that_add_up(window: Any, selector: str) -> 
         assert f"{total:,.2f}" == amount
 
 
+def test_a_figure_leads_to_the_sales_as_it_was_read(window: Any, made: ServedLake, server: Served) -> None:
+    """Law: what is behind a figure adds up to what was read, though more sales have come since."""
+    page = window.open()
+    revenue, link = window.text("#headline-revenue .figure"), page.locator("#headline-revenue a").get_attribute("href")
+    made.sell(20)
+    window.wait_for_snapshot(server.manifest.id)
+    assert window.text("#headline-revenue .figure") != revenue
+    page.goto(window.url + str(link))
+    page.locator(f"{TRACE} tbody tr").first.wait_for()
+    amounts = [row.rpartition("€")[2].replace(",", "") for row in window.texts("#trace tbody tr")]
+    assert f"€{sum(map(Decimal, amounts)):,.2f}" == revenue
+
+
 def test_what_was_left_out_and_why(window: Any, made: ServedLake) -> None:
     """The messages that do not count lead to what was received, and duplicates to the one that counts instead."""
     page = window.open()
