@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import loops
 import pytest
 from flask import Flask, request
 
@@ -224,7 +225,7 @@ def test_a_listener_that_does_not_read_holds_up_nobody(feed: EventFeed, silver: 
         await asyncio.gather(*tasks)
         return received["slow"], received["prompt"]
 
-    slow, prompt = asyncio.run(listen())
+    slow, prompt = loops.run(listen())
     assert len(prompt) == 2 * KEPT_EVENTS + 1
     assert len(slow) == 3  # the first event, the newest, and the end
     assert f"id: {manifest.id}\n".encode() in slow[1]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import loops
 import psutil
 import pytest
 
@@ -184,6 +185,6 @@ def test_many_listeners_take_no_thread_each(
         for _, writer in streams:
             writer.close()
 
-    asyncio.run(listen())
+    loops.run(listen())
     assert program.popen.wait(15) == 0
     assert "Traceback" not in program.output
