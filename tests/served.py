@@ -172,8 +172,9 @@ def _group(name: str, processes: int) -> Group:
 class Served:
     """A server of a lake, that can be stopped, and started again on the same port of the loopback."""
 
-    def __init__(self, source: Lake, kafka: ServedKafka, port: int | None = None) -> None:
+    def __init__(self, source: Lake, kafka: ServedKafka, port: int | None = None, token: str = "") -> None:
         self._source = source
+        self._token = token
         self._port = port or ports.free()
         self.kafka = kafka
         self.ahead = timedelta(0)
@@ -190,7 +191,7 @@ class Served:
         pipeline = PipelineWatch(self.kafka, now)
         audits = AuditWatch(self._source)
         feed = EventFeed(store, past.history, Answers(pipeline, now), lambda: audits.last)
-        access = Access("", "127.0.0.1")
+        access = Access(self._token, "127.0.0.1")
         app = create_app(store, past, pipeline, now, lambda: audits.last, self._source, feed, access)
         listener = server._listen("127.0.0.1", self._port)
         serving = server._Server(Gateway(app, feed, server.THREADS), feed)

@@ -63,7 +63,9 @@ function draw() {
   const text = notice(name);
   setText(byId("notice-text"), text);
   byId("notice").hidden = !text;
-  byId("notice-sign-in").hidden = !known.isRefused;
+  const signIn = byId("notice-sign-in");
+  signIn.hidden = !known.isRefused;
+  if (known.isRefused) signIn.href = `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
 }
 
 setInterval(draw, 500);

@@ -32,27 +32,22 @@ def faults(window: Any, axe: str) -> list[str]:
 
 @pytest.mark.parametrize("state", STATES.values(), ids=STATES.keys())
 def test_no_fault_that_keeps_people_out(open_window: Callable[..., Any], axe: str, state: Any) -> None:
+    """Law: in each state axe-core finds nothing serious; the dark is dark."""
     search, options = state
     window = open_window(reduced_motion="reduce", **options)
     page = window.open(search)
     if "trace" in search:
         page.locator("#trace[aria-busy=false] tbody a").first.wait_for()
     assert faults(window, axe) == []
+    grounds = page.evaluate(
+        "[document.documentElement, document.querySelector('.panel')]"
+        ".map(each => getComputedStyle(each).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number))"
+    )
+    is_dark = options.get("color_scheme") == "dark"
+    assert all(max(colour) < 60 if is_dark else min(colour) > 230 for colour in grounds)
 
 
-def test_dark(open_window: Callable[..., Any]) -> None:
-    colours = {}
-    for scheme in ("light", "dark"):
-        page = open_window(color_scheme=scheme).open()
-        colours[scheme] = page.evaluate(
-            "[document.documentElement, document.querySelector('.panel')]"
-            ".map(each => getComputedStyle(each).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number))"
-        )
-    assert all(min(colour) > 230 for colour in colours["light"])
-    assert all(max(colour) < 60 for colour in colours["dark"])
-
-
-@pytest.mark.parametrize("search", ["?period=12m", "?segment=Pro&categorie=Maison", "?period=2025-11&pays=France"])
+@pytest.mark.parametrize("search", ["?period=12m", "?segment=Pro&categorie=Maison"])
 def test_on_a_phone_nothing_goes_sideways(open_window: Callable[..., Any], search: str) -> None:
     window = open_window(viewport=PHONE, has_touch=True, is_mobile=True, locale="fr-FR")
     page = window.open(search)

@@ -266,6 +266,27 @@ def test_how_fresh_the_figures_are(window: Any, server: Served, made: ServedLake
     expect(state).to_have_text("Up to date")
 
 
+def test_a_session_that_ends(open_window: Callable[..., Any], made: ServedLake) -> None:
+    """Where a token is set: whoever signs in comes to the address that was asked for, and is told when it is over."""
+    with Served(made.lake, ServedKafka(made), token="a token of the tests") as server:
+        window = open_window(server.url)
+        page = window.page
+        address = f"{server.url}?period=7d&pays=France"
+        for _ in range(2):
+            page.goto(address)
+            page.get_by_label("Access token").fill("a token of the tests")
+            page.get_by_role("button", name="Sign in").click()
+            window.settle()
+            assert page.url == address
+            page.context.clear_cookies()
+            made.sell()
+            expect(page.locator("#notice")).to_contain_text("Your session is over.")
+            expect(page.get_by_role("link", name="Sign in")).to_have_attribute("href", re.compile("pays%3DFrance"))
+        page.close()
+        assert all("401" in error for error in window.errors)
+        window.errors.clear()
+
+
 def test_before_the_first_snapshot(open_window: Callable[..., Any], made: ServedLake, tmp_path: Any) -> None:
     with Served(Lake(str(tmp_path / "nothing")), ServedKafka(made)) as server:
         page = open_window(server.url).page
