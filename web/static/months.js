@@ -35,7 +35,8 @@ export function show({ months: answer }, { seen }, href) {
     bars.firstChild.children[1].hidden = row.revenue_total_an_passe === null;
     setLink(revenue.firstChild, row.ventes_count ? href(answer, start) : null, wholeEuros(row.revenue_total));
     setAttribute(revenue.firstChild, "title", euros(row.revenue_total));
-    setText(before, row.revenue_total_an_passe === null ? "–" : wholeEuros(row.revenue_total_an_passe));
+    const yearBefore = new Date(Date.UTC(start.getUTCFullYear() - 1, start.getUTCMonth()));
+    setLink(before.firstChild, Number(row.revenue_total_an_passe) ? href(answer, yearBefore) : null, row.revenue_total_an_passe === null ? "–" : wholeEuros(row.revenue_total_an_passe));
     setText(change, row.revenue_total_ecart_pct === null ? "–" : changedPct(row.revenue_total_ecart_pct));
     change.dataset.trend = Math.sign(row.revenue_total_ecart_pct ?? 0);
   });
@@ -53,6 +54,8 @@ function make() {
   bars.append(pair);
   const revenue = element("td");
   revenue.append(element("a", "figure"));
-  row.append(name, bars, revenue, element("td", "optional"), element("td", "trend"));
+  const before = element("td", "optional");
+  before.append(element("a", "figure"));
+  row.append(name, bars, revenue, before, element("td", "trend"));
   return row;
 }

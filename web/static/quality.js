@@ -28,13 +28,14 @@ function showOutcomes(answer, href) {
   const rejected = received - valid - duplicates;
   setText(byId("quality-share"), percentOf(valid, received));
   setText(byId("quality-sentence"), received ? t("qualitySentence", { messages: t("messages", { count: received }) }) : t("noMessages"));
-  for (const [name, count, motif] of [["valid", valid, "valide"], ["duplicates", duplicates, "doublon"], ["rejected", rejected, null]]) {
-    setLink(byId(`quality-${name}`), count && motif ? href(answer, { motif }) : null, number(count));
+  const rejections = rows.map((row) => row.motif).filter((motif) => !["valide", "doublon"].includes(motif));
+  for (const [name, count, motif] of [["valid", valid, "valide"], ["duplicates", duplicates, "doublon"], ["rejected", rejected, rejections]]) {
+    setLink(byId(`quality-${name}`), count ? href(answer, { motif }) : null, number(count));
     const piece = byId("quality-split").querySelector(`.${name}`);
     piece.style.flexGrow = count;
     piece.hidden = count === 0;
   }
-  const motifs = rows.filter((row) => !["valide", "doublon"].includes(row.motif) && row.messages > 0).sort((one, other) => other.messages - one.messages);
+  const motifs = rows.filter((row) => rejections.includes(row.motif) && row.messages > 0).sort((one, other) => other.messages - one.messages);
   follow(byId("quality-motifs"), motifs, (row) => row.motif, makeTerm, (pair, row) => {
     setText(pair.children[0], motifName(row.motif));
     setLink(pair.children[1].firstChild, href(answer, { motif: row.motif }), number(row.messages));

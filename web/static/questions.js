@@ -15,8 +15,16 @@ const text = (date) => date.toISOString().replace(".000Z", "Z");
 
 function path(base, parameters) {
   const search = new URLSearchParams();
-  for (const [name, value] of Object.entries(parameters)) if (value !== null && value !== undefined) search.set(name, value);
+  add(search, parameters);
   return `${base}?${search}`;
+}
+
+/** Several values of a parameter are a list; what is null is left out. */
+function add(search, parameters) {
+  for (const [name, value] of Object.entries(parameters)) {
+    if (value === null || value === undefined) continue;
+    for (const each of [value].flat()) search.append(name, each);
+  }
 }
 
 /** The filters that are set, by dimension. */
@@ -93,7 +101,7 @@ export function traceOf(state, period, { view, snapshot, more = {} }) {
 /** An address behind the page: what kind of thing to show, and which. */
 export function trace(kind, parameters) {
   const search = new URLSearchParams({ kind });
-  for (const [name, value] of Object.entries(parameters)) if (value !== null && value !== undefined) search.set(name, value);
+  add(search, parameters);
   return search.toString();
 }
 
@@ -104,10 +112,10 @@ export function trace(kind, parameters) {
  * - `message`: one message by its position, `sale`: a sale by its number, `customer`: the sales of one.
  */
 export function traceQuestion(search) {
-  const given = Object.fromEntries(search);
-  const { kind, weekday, hour, ...parameters } = given;
+  const given = Object.fromEntries([...search.keys()].map((name) => [name, search.getAll(name)]));
+  const { kind: [kind], weekday, hour, ...parameters } = given;
   if (kind === "parts") {
-    const { view, ...rest } = parameters;
+    const { view: [view], ...rest } = parameters;
     // A cell of the week is every such hour of the period: they are picked from all hours.
     const isOfWeek = weekday !== undefined;
     return path(`/api/views/${encodeURIComponent(view)}`, { ...rest, ...(isOfWeek ? {} : { order: orderOf(view) }), limit: isOfWeek ? 100000 : PARTS });

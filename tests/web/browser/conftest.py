@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 from served import Served, ServedKafka, ServedLake
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+CHROMIUM = shutil.which("chromium")
 PATIENCE_MS = 20_000
 
 
@@ -34,6 +34,8 @@ def server(made: ServedLake) -> Iterator[Served]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.fail("There is no chromium to look at the page with: apt-get install chromium")
     with sync_playwright() as playwright:
         # In a container there is no kernel namespace for the browser's own sandbox; it sees our pages only.
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

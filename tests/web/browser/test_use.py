@@ -117,7 +117,7 @@ def test_from_a_figure_to_the_raw_message(window: Any, made: ServedLake) -> None
 
 @pytest.mark.parametrize(
     "selector",
-    ["#products .amount", "#countries .amount", "#segments .amount", "#week-table a[href]", "#months-table .figure"],
+    ["#products .amount", "#segments .amount", "#week-table a[href]", "#months-table .figure"],
 )
 def test_every_figure_leads_to_sales_that_add_up(window: Any, selector: str) -> None:
     page = window.open("?period=7d")
@@ -164,6 +164,27 @@ def test_what_was_left_out_and_why(window: Any, made: ServedLake) -> None:
     page.locator(f"{TRACE} tbody a").first.click()
     page.locator(f"{TRACE} .proof.good").wait_for()
     assert "Counted: " in window.text("#trace-content")
+
+
+def test_all_rejections_of_a_period(window: Any) -> None:
+    page = window.open("?period=2025-11")
+    rejected = int(window.text("#quality-rejected"))
+    open_trace(window, "#quality-rejected")
+    page.locator(f"{TRACE} tbody tr").first.wait_for()
+    assert sum(int(row.split()[-1]) for row in window.texts("#trace tbody tr")) == rejected
+    assert not {"Valid", "Duplicate"} & set(window.texts("#trace td.text"))
+
+
+def test_a_snapshot_that_is_not_there(window: Any) -> None:
+    """Where the snapshot of an old address is gone, it says so, and offers the newest instead."""
+    page = window.open("?trace=kind%3Dparts%26view%3Dhourly_sales%26as_of%3D99999")
+    page.locator(f"{TRACE} .refusal").wait_for()
+    page.get_by_role("link", name="Show it as it is now").click()
+    page.locator(f"{TRACE} tbody tr").first.wait_for()
+    assert "as_of" not in page.url
+    # The browser takes the answer that there is none for an error.
+    assert all("404" in error for error in window.errors)
+    window.errors.clear()
 
 
 def test_a_customer_leads_to_sales(window: Any, made: ServedLake) -> None:
