@@ -94,7 +94,9 @@ def open_window(browser: Browser, server: Served) -> Iterator[Callable[..., Wind
     windows: list[Window] = []
 
     def make(url: str | None = None, **options: Any) -> Window:
-        context = browser.new_context(**{"locale": "en-GB", "viewport": {"width": 1280, "height": 900}} | options)
+        context = browser.new_context(
+            **{"locale": "en-GB", "viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"} | options
+        )
         context.set_default_timeout(PATIENCE_MS)
         window = Window(context.new_page(), url or server.url)
 

@@ -34,7 +34,7 @@ def faults(window: Any, axe: str) -> list[str]:
 def test_no_fault_that_keeps_people_out(open_window: Callable[..., Any], axe: str, state: Any) -> None:
     """Law: in each state axe-core finds nothing serious; the dark is dark."""
     search, options = state
-    window = open_window(reduced_motion="reduce", **options)
+    window = open_window(**options)
     page = window.open(search)
     if "trace" in search:
         page.locator("#trace[aria-busy=false] tbody a").first.wait_for()
