@@ -88,6 +88,7 @@ class ServedLake(LakeMaker):
     def __init__(self, root: Path, seed: int = 7) -> None:
         super().__init__(Lake(str(root)), lambda: datetime.now(UTC))
         self.sent: list[Message] = []
+        self._oracle: Oracle | None = None
         self._rng = random.Random(seed)
         self._count = 0
 
@@ -105,7 +106,10 @@ class ServedLake(LakeMaker):
 
     @property
     def oracle(self) -> Oracle:
-        return Oracle(self.sent)
+        """The witness of all that was sent so far."""
+        if self._oracle is None or len(self._oracle.outcomes) < len(self.sent):
+            self._oracle = Oracle(self.sent)
+        return self._oracle
 
     def fill(self) -> None:
         """The whole history, in one snapshot."""
