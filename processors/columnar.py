@@ -19,9 +19,10 @@ from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 import numpy as np
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import KafkaException, Message, TopicPartition
 from quixstreams import Application, MessageContext
 from quixstreams.context import set_message_context
+from quixstreams.exceptions.base import QuixException
 from quixstreams.kafka.configuration import ConnectionConfig
 from quixstreams.kafka.consumer import raise_for_msg_error
 from quixstreams.models import SerializationContext, Serializer
@@ -200,6 +201,7 @@ class ColumnarApplication(Application):
                 "linger.ms": 5,
             },
         )
+        self._broker = settings.broker
         self._processor_name = processor
         self._batch_messages = batch_messages
         self._batch_timeout_s = batch_timeout_s
@@ -211,6 +213,8 @@ class ColumnarApplication(Application):
         A poll makes tens of thousands of objects at once, none in a cycle: with Python's usual thresholds the garbage
         collector would look at all of them several times, for a tenth of the CPU time. What was frozen is let go at the
         end, and so are the signal handlers, which hold the application: DuckDB complains at length of what is not.
+
+        :raises BrokerError: if Kafka fails it: nothing is lost, and another process goes on from what is committed
         """
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         gc.freeze()
@@ -220,6 +224,11 @@ class ColumnarApplication(Application):
                 changelog.create_config.extra_config["max.message.bytes"] = str(topics.LARGEST_MESSAGE_BYTES)
         try:
             return super().run(*arguments, **options)
+        except (KafkaException, QuixException) as error:
+            raise BrokerError(
+                f"Kafka at {self._broker} does not answer as it must: {error}. This process ends; the next "
+                "one goes on from what is committed."
+            ) from error
         finally:
             gc.unfreeze()
             for number, handler in handlers.items():

@@ -5,12 +5,17 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
-from confluent_kafka import Consumer, Producer
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from quixstreams import Application
+from quixstreams.checkpointing.exceptions import CheckpointProducerTimeout
 
+from processors import ingest
 from processors.columnar import Shared, split
 from salesviews import topics
+from salesviews.errors import BrokerError
 from salesviews.settings import Settings
 
 MESSAGES = 500
@@ -76,3 +81,17 @@ def test_what_a_process_says_last_is_its_own(
     eventually(lambda: "now processing" in ingest.output)
     assert ingest.terminate() == 0
     assert ingest.output.splitlines()[-1].endswith("Stopping the application")
+
+
+@pytest.mark.parametrize(
+    "error", [KafkaException(KafkaError(KafkaError._TRANSPORT)), CheckpointProducerTimeout("5 messages are left")]
+)
+def test_a_failure_of_kafka_is_one_message(settings: Callable[..., Settings], error: Exception) -> None:
+    """Law: whichever library says it, the process ends with the broker's address and the reason, and no traceback."""
+    used = settings()
+    application = ingest.build(used)
+    with (
+        mock.patch.object(Application, "run", side_effect=error),
+        pytest.raises(BrokerError, match=f"Kafka at {used.broker} does not answer as it must: .*next one goes on"),
+    ):
+        application.run()
