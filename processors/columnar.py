@@ -29,7 +29,7 @@ from quixstreams.models import SerializationContext, Serializer
 
 from processors.tiers import Int64s
 from salesviews import metrics, topics
-from salesviews.errors import BrokerError
+from salesviews.errors import BrokerError, StateError
 from salesviews.pulse import Pulse
 from salesviews.settings import Settings
 
@@ -144,6 +144,19 @@ def split(messages: Sequence[Message]) -> list[MessageBatch]:
     ]
 
 
+_ROCKSDB = ("IO error", "Corruption", "Invalid argument", "NotFound")
+"""How what RocksDB says begins: it comes as a plain ``Exception``."""
+
+
+def _said_by_rocksdb(error: BaseException | None) -> str | None:
+    """What RocksDB says in an error or in what caused it; None where it is not part of it."""
+    while error is not None:
+        if type(error) is Exception and str(error).startswith(_ROCKSDB):
+            return str(error)
+        error = error.__cause__ or error.__context__
+    return None
+
+
 class ColumnarApplication(Application):
     """An Application over batches.
 
@@ -202,6 +215,7 @@ class ColumnarApplication(Application):
             },
         )
         self._broker = settings.broker
+        self._state_folder = settings.state_folder / group
         self._processor_name = processor
         self._batch_messages = batch_messages
         self._batch_timeout_s = batch_timeout_s
@@ -215,6 +229,7 @@ class ColumnarApplication(Application):
         end, and so are the signal handlers, which hold the application: DuckDB complains at length of what is not.
 
         :raises BrokerError: if Kafka fails it: nothing is lost, and another process goes on from what is committed
+        :raises StateError: if the files of its state are damaged, or another process uses them
         """
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         gc.freeze()
@@ -224,7 +239,14 @@ class ColumnarApplication(Application):
                 changelog.create_config.extra_config["max.message.bytes"] = str(topics.LARGEST_MESSAGE_BYTES)
         try:
             return super().run(*arguments, **options)
-        except (KafkaException, QuixException) as error:
+        except Exception as error:
+            if (reason := _said_by_rocksdb(error)) is not None:
+                raise StateError(
+                    f"The state in {self._state_folder} cannot be used: {reason}. If another process uses it, stop one "
+                    "of them. If its files are damaged, delete the folder: all of it comes back from Kafka."
+                ) from error
+            if not isinstance(error, KafkaException | QuixException):
+                raise
             raise BrokerError(
                 f"Kafka at {self._broker} does not answer as it must: {error}. This process ends; the next "
                 "one goes on from what is committed."

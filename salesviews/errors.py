@@ -30,6 +30,10 @@ class BrokerError(SalesviewsError):
     """Kafka cannot be started or reached."""
 
 
+class StateError(SalesviewsError):
+    """The local state of a processor cannot be used; Kafka has all of it."""
+
+
 class UnreadyError(SalesviewsError):
     """A process of the pipeline does not make progress, or cannot serve."""
 

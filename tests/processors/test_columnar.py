@@ -1,6 +1,7 @@
 import hashlib
 import inspect
 import pickle
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from quixstreams import Application
 from quixstreams.checkpointing.exceptions import CheckpointProducerTimeout
+from quixstreams.exceptions.assignment import PartitionAssignmentError
 
 from processors import ingest
 from processors.columnar import Shared, split
 from salesviews import topics
-from salesviews.errors import BrokerError
+from salesviews.errors import BrokerError, StateError
 from salesviews.settings import Settings
 
 MESSAGES = 500
@@ -94,4 +96,18 @@ def test_a_failure_of_kafka_is_one_message(settings: Callable[..., Settings], er
         mock.patch.object(Application, "run", side_effect=error),
         pytest.raises(BrokerError, match=f"Kafka at {used.broker} does not answer as it must: .*next one goes on"),
     ):
+        application.run()
+
+
+def test_a_state_that_cannot_be_used_is_named(settings: Callable[..., Settings]) -> None:
+    """Law: damaged files are told with their folder and what to do, however many errors are around that of RocksDB."""
+    used = settings()
+    application = ingest.build(used)
+
+    def run(*_: Any, **__: Any) -> None:
+        said = Exception("IO error: No such file or directory: While open a file")
+        raise PartitionAssignmentError("Error during partition assignment") from said
+
+    folder = re.escape(str(used.state_folder))
+    with mock.patch.object(Application, "run", run), pytest.raises(StateError, match=f"{folder}.*delete the folder"):
         application.run()
