@@ -3,7 +3,7 @@
     python benchmarks/maintenance.py [--commits 20000] [--without]
 
 Each round is the smallest that the sinks write, without a broker: one sale into Bronze, then a snapshot that changes
-one view. Time is compressed: an hour of snapshots is ``RECENT_S`` here, and everything else in proportion, so that a
+two views. Time is compressed: an hour of snapshots is ``RECENT_S`` here, and everything else in proportion, so that a
 run sees thinning and expiry too. ``--without`` leaves maintenance out.
 """
 
@@ -64,8 +64,18 @@ def rounds(target: Lake, commits: int) -> Iterator[tuple[float, float]]:
             jour=HOUR.date(),
         )
         bronze.add(BronzeBatch(interval, raw))
-        sale = row(lake.CLEAN.schema, vente_id=offset, annee=HOUR.year, mois=HOUR.month, sequence=offset)
-        silver.add(Take(sale, lake.REJECTED.schema.empty_table(), offset, {SOURCE: offset + 1}, True))
+        sale = row(
+            lake.CLEAN.schema,
+            vente_id=offset,
+            client_id=offset % 1000,
+            timestamp=HOUR,
+            quantite=1,
+            montant=1,
+            annee=HOUR.year,
+            mois=HOUR.month,
+            sequence=offset,
+        )
+        silver.add(Take(sale, lake.REJECTED.schema.empty_table(), offset, offset, {SOURCE: offset + 1}, True))
         change = Change((), int(HOUR.timestamp() * 1000), [offset + 1, offset + 1, offset + 1])
         silver.add(ViewChange(HOURLY_SALES, change))
         started_s = time.perf_counter()
