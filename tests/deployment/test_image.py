@@ -53,7 +53,7 @@ def test_the_image_installs_what_is_locked() -> None:
 def test_the_builder_gets_the_packages_and_nothing_else() -> None:
     """Law: what pyproject.toml declares as packages is let through by .dockerignore, and so is what builds them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    packages = {name.partition(".")[0] for name in project["tool"]["setuptools"]["packages"]}
+    packages = {pattern.removesuffix("*") for pattern in project["tool"]["setuptools"]["packages"]["find"]["include"]}
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert "*" in lines
     allowed = {line[1:] for line in lines if line.startswith("!")}
