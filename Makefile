@@ -59,10 +59,10 @@ sweep: $(READY)
 	$(BIN)/pytest tests/integration/test_crash_points.py --sweep $(or $(ROUNDS),2) --sweep-seed $(or $(SEED),4)
 
 chaos: $(READY)
-	cd tests && ../$(BIN)/python -m chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+	PYTHONPATH=.:tests $(BIN)/python -m chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(READY)
-	$(BIN)/python tests/fuzz.py $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+	PYTHONPATH=. $(BIN)/python tests/fuzz.py $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 mutations: $(READY)
 	$(BIN)/python -u tests/mutations.py
