@@ -74,9 +74,11 @@ def _send(kind: str, number: signal.Signals, last_s: tuple[float, float] = (0.0,
     def strike(scene: Scene) -> Strike:
         member = _one(scene, kind)
         hit = member.program
+        if kind == "web":
+            scene.cluster.excuse_web()  # before: an answer may break at once
         member.send(number)
         if kind == "web":
-            scene.cluster.excuse_web()
+            scene.cluster.excuse_web()  # one that was asked in between ended the excuse
         yield member.name, scene.rng.uniform(*last_s)
         if number == signal.SIGSTOP and member.program is hit and member.runs:
             member.send(signal.SIGCONT)
