@@ -1,10 +1,10 @@
 """The last audit, for the status: read now and then by a thread, as requests never touch the lake."""
 
-import threading
 from typing import Any
 
 from salesviews.audit import audit_result
 from salesviews.lake import Lake
+from web.watching import Watching
 
 INTERVAL_S = 2.0
 
@@ -14,24 +14,15 @@ class AuditWatch:
 
     def __init__(self, source: Lake) -> None:
         self._source = source
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="audits", daemon=True)
+        self._watching = Watching("audits", self.look, lambda: INTERVAL_S, is_prompt=True)
         self.last: dict[str, Any] | None = None
         """None before the first audit."""
 
     def start(self) -> None:
-        self._thread.start()
+        self._watching.start()
 
     def close(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=1.0)
+        self._watching.close()
 
     def look(self) -> None:
         self.last = audit_result.last(self._source.place)
-
-    def _watch(self) -> None:
-        while True:
-            self.look()
-            if self._stop.wait(INTERVAL_S):
-                return

@@ -25,6 +25,7 @@ from salesviews.maintenance.history import History
 from salesviews.manifest import Manifest
 from web.answers import Answers
 from web.snapshot import SnapshotStore, short_name
+from web.watching import Watching
 
 RETRY_MS = 2000
 """What a listener waits before it comes back after an interruption."""
@@ -84,8 +85,7 @@ class EventFeed:
         self._newest: Manifest | None = None
         self._state: dict[str, Any] = {}
         self._followers: list[Callable[[], None]] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="events", daemon=True)
+        self._watching = Watching("events", self.look, lambda: STATE_INTERVAL_S)
         self.listeners = 0
         """How many there are now; kept by who serves them."""
         self.is_closed = False
@@ -93,15 +93,13 @@ class EventFeed:
 
     def start(self) -> None:
         """Look at the state from now on, in a thread of its own."""
-        self._thread.start()
+        self._watching.start()
 
     def close(self) -> None:
         """No more events: who serves listeners ends their streams."""
         self.is_closed = True
-        self._stop.set()
         self._tell()
-        if self._thread.is_alive():
-            self._thread.join(timeout=1.0)
+        self._watching.close()
 
     def follow(self, tell: Callable[[], None]) -> None:
         """Call ``tell`` after each new event, and when the feed is closed, in the thread that made it."""
@@ -217,10 +215,6 @@ class EventFeed:
     def _tell(self) -> None:
         for tell in self._followers:
             tell()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(STATE_INTERVAL_S):
-            self.look()
 
 
 def _changed(before: Manifest | None, after: Manifest) -> list[str]:

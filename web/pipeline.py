@@ -5,7 +5,6 @@ request slow or an answer wrong.
 """
 
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from salesviews import topics
 from salesviews.errors import BrokerError, SalesviewsError
 from salesviews.settings import Settings
 from salesviews.typed import SourcePartition
+from web.watching import Watching
 
 logger = logging.getLogger(__name__)
 
@@ -113,8 +113,7 @@ class PipelineWatch:
     def __init__(self, observe: Callable[[], Observation], clock: Callable[[], datetime]) -> None:
         self._observe = observe
         self._clock = clock
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="pipeline", daemon=True)
+        self._watching = Watching("pipeline", self.look, lambda: INTERVAL_S, is_prompt=True)
         self._failures = 0
         self._ends: deque[tuple[datetime, tuple[Partition, ...]]] = deque(maxlen=_REMEMBERED)
         self.latest: Observation | None = None
@@ -125,12 +124,10 @@ class PipelineWatch:
         """Stays true once all topics existed: Kafka being away later does not make the figures unready."""
 
     def start(self) -> None:
-        self._thread.start()
+        self._watching.start()
 
     def close(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=1.0)
+        self._watching.close()
 
     def look(self) -> None:
         """Ask once."""
@@ -179,12 +176,6 @@ class PipelineWatch:
             logger.error("The lag of the figures is unknown. %s", trouble, exc_info=error)
         self.latest = None
         self.trouble = trouble
-
-    def _watch(self) -> None:
-        while True:
-            self.look()
-            if self._stop.wait(INTERVAL_S):
-                return
 
 
 def _lag(partitions: Iterable[Partition], positions: Mapping[SourcePartition, int]) -> tuple[PartitionLag, ...]:

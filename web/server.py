@@ -65,7 +65,7 @@ def run(settings: Settings) -> None:
     # 1
     listener = _listen(settings.host, settings.port)
     _allow_files(LISTENERS + OTHER_CONNECTIONS + _OWN_FILES)
-    source = Lake(settings.lake, settings.lake_options)
+    source = Lake.of(settings)
     store = SnapshotStore(source, now)
     retention = Retention(settings.retention_days, settings.retention_step_s)
     past = PastSnapshots(source, History(source, retention, now))

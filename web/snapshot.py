@@ -28,6 +28,7 @@ from salesviews.lake import OVERWRITTEN, SNAPSHOTS, Lake, Table
 from salesviews.manifest import Manifest
 from salesviews.tables import files, storage
 from web.deadlines import Deadlines
+from web.watching import Watching
 
 logger = logging.getLogger(__name__)
 
@@ -163,8 +164,12 @@ class SnapshotStore:
         self._listed_at_s = elapsed_s() - LISTING_INTERVAL_S
         self._failure: Failure | None = None
         self._followers: list[Callable[[Manifest], None]] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="snapshots", daemon=True)
+        self._interval_s = LOOK_INTERVAL_S
+        self._watching = Watching(
+            "snapshots",
+            self._try_refresh,
+            lambda: self._failure.retry_after_s if self._failure else self._interval_s,
+        )
 
     def follow(self, tell: Callable[[Manifest], None]) -> None:
         """Call ``tell`` after each snapshot that was loaded, in the thread that loaded it."""
@@ -172,13 +177,13 @@ class SnapshotStore:
 
     def start(self) -> None:
         """Load what is there, and from now on what comes, in a thread of its own."""
-        self._thread.start()
+        if not storage.is_folder(self._lake.folder(SNAPSHOTS)):
+            self._interval_s = REMOTE_LOOK_INTERVAL_S
+        self._watching.start()
 
     def close(self) -> None:
         """End the thread. Requests that still run keep their snapshot."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=1.0)
+        self._watching.close()
 
     @property
     def failure(self) -> Failure | None:
@@ -272,17 +277,15 @@ class SnapshotStore:
         elapsed_ms = (self._elapsed_s() - started_s) * 1000
         logger.debug("Snapshot %s is served: %s partitions read in %.0f ms.", named.id, partitions_read, elapsed_ms)
 
-    def _watch(self) -> None:
-        interval_s = LOOK_INTERVAL_S if storage.is_folder(self._lake.folder(SNAPSHOTS)) else REMOTE_LOOK_INTERVAL_S
-        while not self._stop.wait(self._failure.retry_after_s if self._failure else interval_s):
-            try:
-                self.refresh()
-            except Exception as error:
-                self._note(error)
-            else:
-                if self._failure:
-                    logger.info("The newest snapshot is served again, after %s attempts.", self._failure.attempts)
-                self._failure = None
+    def _try_refresh(self) -> None:
+        try:
+            self.refresh()
+        except Exception as error:
+            self._note(error)
+        else:
+            if self._failure:
+                logger.info("The newest snapshot is served again, after %s attempts.", self._failure.attempts)
+            self._failure = None
 
     def _note(self, error: Exception) -> None:
         """Keep a failed load for the status; log it as an error once, then as a warning while it stays the same."""
