@@ -110,7 +110,7 @@ def main() -> None:
                 late_pct=arguments.late,
                 days=arguments.days,
             )
-            target = lake.Lake(used.lake, used.lake_options)
+            target = lake.Lake.of(used)
             ends = end_offsets(used)
             identity = topic_id(used, used.topic)
             sources = [SourcePartition(identity, number, used.topic) for number in range(len(ends))]

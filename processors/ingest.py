@@ -282,7 +282,7 @@ def build(
         identity.check()  # else the group's offset could be committed for another topic
         application.flush_producer()
 
-    bronze = BronzeSink(lake.Lake(settings.lake, settings.lake_options), before_append, mine)
+    bronze = BronzeSink(lake.Lake.of(settings), before_append, mine)
     intervals = Intervals(application, bronze, identity)
     parser = Parser()
 
@@ -311,6 +311,6 @@ def build(
 def run(settings: Settings) -> None:
     """Run one ingest process until SIGTERM or SIGINT; it commits what it has before it ends."""
     metrics.serve(settings)
-    mine = generation.begin(lake.Lake(settings.lake, settings.lake_options))
+    mine = generation.begin(lake.Lake.of(settings))
     topics.create(settings, mine)
     build(settings, mine).run()

@@ -159,7 +159,7 @@ class _Rebuild:
         self._folder = folder
         self._clock = clock
         self._topics = topics
-        self._lake = Lake(settings.lake, settings.lake_options)
+        self._lake = Lake.of(settings)
         self._notes: list[str] = []
 
     def run(self) -> Result:

@@ -92,7 +92,7 @@ class _Replay:
         self._options = options
         self._clock = clock
         self._started_s = time.monotonic()
-        self._lake = Lake(settings.lake, settings.lake_options)
+        self._lake = Lake.of(settings)
         since_ms = None if options.since is None else (options.since - _EPOCH) // timedelta(milliseconds=1)
         self._surveyor = Surveyor(settings, self._lake, since_ms, options.memory_mb)
         self._files_gone: list[str] = []

@@ -95,7 +95,7 @@ class Taking:
     """
 
     def __init__(self, settings: Settings, application: ColumnarApplication) -> None:
-        self._lake = Lake(settings.lake, settings.lake_options)
+        self._lake = Lake.of(settings)
         self._dedup_days = settings.dedup_days
         self._application = application
         self._counter: Counter | None = None
@@ -197,7 +197,7 @@ def build(
         exactly_once=True,
         pulse=Pulse(settings, "views"),
     )
-    silver = SilverSink(Lake(settings.lake, settings.lake_options), clock, mine)
+    silver = SilverSink(Lake.of(settings), clock, mine)
     typees = application.topic(
         topics.typees(settings, mine).name,
         key_deserializer="bytes",
@@ -231,7 +231,7 @@ def build(
 def run(settings: Settings) -> None:
     """Run the views process until SIGTERM or SIGINT; it writes a last snapshot before it ends."""
     metrics.serve(settings)
-    target = Lake(settings.lake, settings.lake_options)
+    target = Lake.of(settings)
     pulse = Pulse(settings, "views")
 
     def wait(seconds: float) -> None:

@@ -13,6 +13,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from salesviews import event, views
 from salesviews.errors import DamagedLogError, LakeError
+from salesviews.settings import Settings
 from salesviews.tables import log_damage, storage
 
 _UTC = pa.timestamp("us", tz="UTC")
@@ -200,6 +201,11 @@ class Lake:
 
     root: str
     options: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Lake":
+        """The lake that the settings name, with what is needed to reach it."""
+        return cls(settings.lake, settings.lake_options)
 
     def uri(self, table: Table) -> str:
         return f"{self.root.rstrip('/')}/{table.name}"

@@ -61,7 +61,7 @@ class Pipeline:
 
     def __init__(self, settings: Settings, start_process: Callable[..., Any]) -> None:
         self.settings = settings
-        self.lake = lake.Lake(settings.lake, settings.lake_options)
+        self.lake = lake.Lake.of(settings)
         self.start_process = start_process
         self.programs: dict[str, Any] = {}
 

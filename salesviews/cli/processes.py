@@ -79,7 +79,7 @@ def topics(timeout_s: float) -> None:
 
     settings = begin()
     broker.wait_until_ready(settings, timeout_s)
-    topics.create(settings, generation.current(Lake(settings.lake, settings.lake_options)))
+    topics.create(settings, generation.current(Lake.of(settings)))
 
 
 @commands.command(

@@ -79,7 +79,7 @@ def audit(as_json: bool, sample_pct: float | None, seed: int | None, shown: int,
         wait_s=wait_s,
         memory_mb=memory_mb,
     )
-    source = Lake(settings.lake, settings.lake_options)
+    source = Lake.of(settings)
     result = audit.run(source, options, stream_name)
     if as_json:
         click.echo(json.dumps(audit_result.as_json(result), indent=2, ensure_ascii=False))
@@ -154,7 +154,7 @@ def lineage(
     if view is None and (keys or window or after or left_out_after):
         raise click.UsageError("--key, --window, --after and --left-out-after are for the lineage of a VIEW.")
     key = _key(keys)
-    source = Lake(settings.lake, settings.lake_options)
+    source = Lake.of(settings)
     told: lineage.Lineage | story.Story
     with tempfile.TemporaryDirectory(prefix="salesviews-lineage-") as folder:
         bounds = Bounds(memory_mb=memory_mb, spill_folder=folder)

@@ -124,7 +124,7 @@ def rebuild(
 
     settings = begin()
     if is_abandoned:
-        kept = rebuild.abandon(Lake(settings.lake, settings.lake_options))
+        kept = rebuild.abandon(Lake.of(settings))
         click.echo(f"Generation {kept.generation} goes on, from snapshot {kept.id}.")
         return
     options = rebuild.Options(memory_mb, wait_s, shown, is_dry, accepts_loss)
@@ -176,7 +176,7 @@ def maintain(interval_s: float | None, dry_run: bool, as_json: bool) -> None:
     from sinks.appends import writer_properties
 
     settings = begin()
-    source = Lake(settings.lake, settings.lake_options)
+    source = Lake.of(settings)
     options = maintenance.Options(Retention(settings.retention_days, settings.retention_step_s), is_dry_run=dry_run)
 
     def show(result: maintenance_result.Result) -> None:

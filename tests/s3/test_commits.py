@@ -25,7 +25,7 @@ COMMITS = 12
 
 def _lake(store: ObjectStore, prefix: str, endpoint: str | None = None) -> Lake:
     settings = settings_module.read(store.variables(prefix, endpoint))
-    return Lake(settings.lake, settings.lake_options)
+    return Lake.of(settings)
 
 
 def _rows(stream: str, first: int) -> pa.Table:
