@@ -102,12 +102,14 @@ class Fill:
     def _take(self, batch: MessageBatch) -> None:
         lack = self._lacks[batch.partition]
         offsets = batch.poll.offsets()[batch.rows]
-        before = replace(batch, rows=slice(batch.rows.start, _place(batch, lack.recorded)))
+        recorded = batch.rows.start + int(np.searchsorted(offsets, lack.recorded))
+        before = replace(batch, rows=slice(batch.rows.start, recorded))
         if before.rows.start < before.rows.stop:
             interval = Interval(lack.source, before.first_offset, before.last_offset + 1, 0, lack.high)
             self._holes.append(self._lacking(lack, self._parser.parse(interval, before)).rows)
         if batch.partition in self._handed_on:
-            rest = replace(batch, rows=slice(_place(batch, self._handed_on[batch.partition]), batch.rows.stop))
+            handed_on = batch.rows.start + int(np.searchsorted(offsets, self._handed_on[batch.partition]))
+            rest = replace(batch, rows=slice(handed_on, batch.rows.stop))
             if rest.rows.start < rest.rows.stop:
                 self._hand_on(lack, rest, rest.last_offset + 1)
         self._gathered += len(offsets)
@@ -156,12 +158,6 @@ class Fill:
             if self._reader.has_read(partition):
                 self._seconds.setdefault(lack.source, time.monotonic() - self._started_s)
         return True
-
-
-def _place(batch: MessageBatch, offset: int) -> int:
-    """The row of the poll before which a batch's offsets are lower."""
-    place: int = batch.rows.start + int(np.searchsorted(batch.poll.offsets()[batch.rows], offset))
-    return place
 
 
 class _Progress:

@@ -105,7 +105,9 @@ class Surveyor:
         self._since_ms = since_ms
         self._memory_mb = memory_mb
         self.identity = TopicIdentity(settings)
-        self._counted = _counted(target)
+        counted = _counted(target)
+        self._is_counted_known = counted is not None
+        self._counted = counted or {}
         self._ends: dict[int, int] = {}
         self._starts: dict[int, int] = {}
         self.identity.check()
@@ -154,7 +156,7 @@ class Surveyor:
                 # Bronze must not have a gap, so what comes after its position is always looked at.
                 start = self._starts[source.partition] = min(self._starts[source.partition], recorded[source])
                 low = lows[source.partition]
-            counted = recorded[source] if self._counted is None else self._counted.get(source, 0)
+            counted = self._counted.get(source, 0) if self._is_counted_known else recorded[source]
             lacks.append(Lack(source, start, low, end, recorded[source], counted, missing[source]))
         return Survey(str(handle.metadata().id), mending.state(handle), tuple(lacks))
 
@@ -162,12 +164,12 @@ class Surveyor:
         """The topic's partitions; and those of topics that it had before, of which only Silver knows."""
         yield from (SourcePartition(self.identity.id, partition, self._settings.topic) for partition in self._ends)
         if self._since_ms is None:
-            yield from (source for source in sorted(self._counted or ()) if source.topic_id != self.identity.id)
+            yield from (source for source in sorted(self._counted) if source.topic_id != self.identity.id)
 
     def _end(self, source: SourcePartition, recorded: int) -> int:
         if source.topic_id == self.identity.id:
             return self._ends[source.partition]
-        return max(recorded, (self._counted or {})[source])
+        return max(recorded, self._counted[source])
 
     def gone(self, found: Survey) -> dict[SourcePartition, Ranges]:
         """The messages that Bronze lacks and nothing can bring back.
@@ -175,8 +177,7 @@ class Surveyor:
         Of what Kafka has deleted Silver knows which positions were messages, as far as it has counted.
         """
         lost = {lack.source: lack.lost for lack in found.lacks}
-        counted = self._counted or {}
-        known = {source: counted[source] for source in lost if len(lost[source]) and source in counted}
+        known = {source: self._counted[source] for source in lost if len(lost[source]) and source in self._counted}
         if not known:
             return lost
         try:
