@@ -20,7 +20,7 @@ from salesviews import event, lake, typed
 from salesviews.lake import Lake
 from salesviews.tables import files
 from salesviews.typed import Interval
-from salesviews.views import Kept, Source, View, kept
+from salesviews.views import SALES_FIELDS, Kept, Source, View, kept
 
 _DAY_US = 86_400_000_000
 _DAYS = np.array(["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"])
@@ -214,7 +214,7 @@ def _rejected_rows(
 def _sale_columns(sales: pa.Table, new_clients: Int64s) -> pa.Table:
     cents = pc.multiply(sales.column("montant"), pa.scalar(100, pa.int8())).cast(pa.int64())
     return (
-        sales.select(["client_id", "timestamp", "quantite", "produit_nom", "categorie", "pays", "segment"])
+        sales.select(SALES_FIELDS)
         .append_column("montant_cents", cents)
         .append_column("nouveau_client", pa.array(new_clients))
     )

@@ -20,6 +20,11 @@ def text_of(amount_cents: int) -> str:
     return f"{sign}{units}.{cents:02d}"
 
 
+def cents_sql(amount: str) -> str:
+    """SQL for an amount of a sale in cents."""
+    return f"({amount}::DECIMAL(38,2) * {CENTS_A_UNIT})::BIGINT"
+
+
 def mean_cents_sql(cents: str, count: str) -> str:
     """SQL for the mean of non-negative ``cents`` over a positive ``count``, in cents, rounded half away from zero."""
     return f"((2 * ({cents})::HUGEINT + ({count})) // (2 * ({count})))"

@@ -40,6 +40,10 @@ class Kept(StrEnum):
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+SALES_FIELDS = ("client_id", "timestamp", "quantite", "produit_nom", "categorie", "pays", "segment")
+"""The fields of a sale that are columns of ``Source.SALES``, beside ``montant_cents`` and ``nouveau_client``."""
+
+
 @dataclass(frozen=True)
 class Window:
     """A tumbling window: its column is the window's start in UTC."""

@@ -12,11 +12,13 @@ import pyarrow as pa
 from salesviews import money
 from salesviews.audit.differences import name
 from salesviews.lake import of_view
-from salesviews.views import Source, View
+from salesviews.views import SALES_FIELDS, Source, View
 from sinks.contents import Month, as_declared, money_names, with_cents
 
-_FIELDS = "client_id, timestamp, quantite, produit_nom, categorie, pays, segment"
-"""Of ``views.Source.SALES``, with the amount in cents."""
+_RELATION = (
+    f"(SELECT {', '.join(map(name, SALES_FIELDS))}, {money.cents_sql('montant')} AS montant_cents FROM clean) "
+    f"AS {Source.SALES}"
+)
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,7 @@ class Accumulation:
         """
         connection = self._connection
         connection.register("clean", sales)
-        cents = f"(montant::DECIMAL(38,2) * {money.CENTS_A_UNIT})::BIGINT AS montant_cents"
-        relation = f"(SELECT {_FIELDS}, {cents} FROM clean) AS {Source.SALES}"
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE gained AS {view.rows_sql(relation)}")
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE gained AS {view.rows_sql(_RELATION)}")
         months = connection.execute("SELECT DISTINCT annee, mois FROM gained ORDER BY ALL").fetchall()
         connection.register("held", with_cents(read(months), view))
         table = of_view(view)

@@ -255,9 +255,8 @@ class Recount:
             CREATE TABLE firsts AS SELECT min(ordinal) AS ordinal, 1 AS nouveau_client
             FROM judged ANTI JOIN doubles USING (position) WHERE motif IS NULL
             GROUP BY year("timestamp"), month("timestamp"), client_id, {group};
-            CREATE TABLE {views.Source.SALES} AS SELECT position, client_id, "timestamp", quantite,
-                produit_nom, categorie, pays, segment,
-                (montant::DECIMAL(38,2) * {money.CENTS_A_UNIT})::BIGINT AS montant_cents,
+            CREATE TABLE {views.Source.SALES} AS SELECT position, {", ".join(map(name, views.SALES_FIELDS))},
+                {money.cents_sql("montant")} AS montant_cents,
                 coalesce(nouveau_client, 0) AS nouveau_client
             FROM judged ANTI JOIN doubles USING (position) LEFT JOIN firsts USING (ordinal) WHERE motif IS NULL;
             DROP TABLE firsts;

@@ -17,7 +17,7 @@ from salesviews.lineage.figures import Address
 from salesviews.lineage.queries import Queries
 
 _FIELDS = ", ".join(name(each) for each in event.FIELD_NAMES)
-_CENTS = f"(montant::DECIMAL(38,2) * {money.CENTS_A_UNIT})::BIGINT AS montant_cents"
+_CENTS = f"{money.cents_sql('montant')} AS montant_cents"
 OF_SOURCE = 'JOIN sources AS s USING (topic_id, "partition")'
 _NEW_CLIENT = "nouveau_client"
 _NEW_TO = views.VENTES_PRODUIT_PAYS.key
