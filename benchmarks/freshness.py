@@ -19,6 +19,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,6 +49,33 @@ def until_ready(used: Settings, timeout_s: float = 120) -> None:
         else:
             return
     raise SystemExit("the pipeline was not ready in time")
+
+
+@contextmanager
+def running(**options: Any) -> Iterator[tuple[Settings, subprocess.Popen[bytes]]]:
+    """The whole pipeline, on a folder and ports of its own; it is ready.
+
+    :param options: of its process
+    """
+    with tempfile.TemporaryDirectory(prefix="salesviews-benchmark-") as home:
+        variables = {
+            "SALESVIEWS_HOME": home,
+            "SALESVIEWS_KAFKA_PORT": str(ports.free()),
+            "SALESVIEWS_PORT": str(ports.free()),
+        }
+        used = settings.read(variables)
+        pipeline = subprocess.Popen(
+            [sys.executable, "-m", "salesviews", "up"],
+            env={**os.environ, **variables},
+            stdout=subprocess.DEVNULL,
+            **options,
+        )
+        try:
+            until_ready(used)
+            yield used, pipeline
+        finally:
+            pipeline.send_signal(signal.SIGTERM)
+            pipeline.wait(60)
 
 
 def sale(identity: int, product: str) -> bytes:
@@ -85,34 +114,20 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=500)
     parser.add_argument("--seconds", type=int, default=60)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="salesviews-benchmark-") as home:
-        variables = {
-            "SALESVIEWS_HOME": home,
-            "SALESVIEWS_KAFKA_PORT": str(ports.free()),
-            "SALESVIEWS_PORT": str(ports.free()),
-        }
-        used = settings.read(variables)
-        pipeline = subprocess.Popen(
-            [sys.executable, "-m", "salesviews", "up"], env={**os.environ, **variables}, stdout=subprocess.DEVNULL
-        )
-        try:
-            until_ready(used)
-            sent_at: dict[str, float] = {}
-            delays_s: list[float] = []
-            sender = threading.Thread(target=produce, args=(used, arguments.rate, arguments.seconds, sent_at))
-            sender.start()
-            arrived: set[str] = set()
-            while sender.is_alive() or len(arrived) < len(sent_at):
-                time.sleep(ASK_INTERVAL_S)
-                rows = get(used, "/api/aggregated_sales")["data"]
-                now = time.monotonic()
-                new = {row["produit_nom"] for row in rows} & sent_at.keys() - arrived
-                delays_s += [now - sent_at[product] for product in new]
-                arrived |= new
-            sender.join()
-        finally:
-            pipeline.send_signal(signal.SIGTERM)
-            pipeline.wait(30)
+    with running() as (used, _):
+        sent_at: dict[str, float] = {}
+        delays_s: list[float] = []
+        sender = threading.Thread(target=produce, args=(used, arguments.rate, arguments.seconds, sent_at))
+        sender.start()
+        arrived: set[str] = set()
+        while sender.is_alive() or len(arrived) < len(sent_at):
+            time.sleep(ASK_INTERVAL_S)
+            rows = get(used, "/api/aggregated_sales")["data"]
+            now = time.monotonic()
+            new = {row["produit_nom"] for row in rows} & sent_at.keys() - arrived
+            delays_s += [now - sent_at[product] for product in new]
+            arrived |= new
+        sender.join()
     cuts = statistics.quantiles(delays_s, n=100)
     print(
         f"{len(delays_s)} tracers at {arguments.rate} sales/s, snapshots every {used.snapshot_interval_s:g} s: "

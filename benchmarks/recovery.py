@@ -8,22 +8,17 @@ has arrived. A round has one such sale without a kill too, to compare with. The 
 """
 
 import argparse
-import os
 import signal
 import statistics
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 from contextlib import suppress
 
 import psutil
 from confluent_kafka import Producer
-from freshness import ASK_INTERVAL_S, get, sale, until_ready
+from freshness import ASK_INTERVAL_S, get, running, sale
 
-from salesviews import settings
-from salesviews.machine import ports
 from salesviews.machine.supervisor import HEALTHY_S
 from salesviews.settings import Settings
 
@@ -87,34 +82,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rate", type=int, default=200, help="sales a second")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="salesviews-benchmark-") as home:
-        variables = {
-            "SALESVIEWS_HOME": home,
-            "SALESVIEWS_KAFKA_PORT": str(ports.free()),
-            "SALESVIEWS_PORT": str(ports.free()),
-        }
-        used = settings.read(variables)
-        pipeline = subprocess.Popen(
-            [sys.executable, "-m", "salesviews", "up"],
-            env={**os.environ, **variables},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        measured: dict[str, list[float]] = {command: [] for command in KILLED}
-        try:
-            until_ready(used)
-            supervisor = psutil.Process(pipeline.pid)
-            with Sales(used, arguments.rate) as sales:
-                for number in range(arguments.rounds):
-                    for command, times in measured.items():
-                        if command:
-                            kill(supervisor, command)
-                        product = f"Traceur {number} {command}"
-                        sales.produce(product)
-                        times.append(arrival_s(used, product))
-        finally:
-            pipeline.send_signal(signal.SIGTERM)
-            pipeline.wait(60)
+    measured: dict[str, list[float]] = {command: [] for command in KILLED}
+    with running(stderr=subprocess.DEVNULL) as (used, pipeline), Sales(used, arguments.rate) as sales:
+        supervisor = psutil.Process(pipeline.pid)
+        for number in range(arguments.rounds):
+            for command, times in measured.items():
+                if command:
+                    kill(supervisor, command)
+                product = f"Traceur {number} {command}"
+                sales.produce(product)
+                times.append(arrival_s(used, product))
     print(f"{arguments.rounds} rounds at {arguments.rate} sales/s, snapshots every {used.snapshot_interval_s:g} s")
     for command, times in measured.items():
         spread = f"{min(times):.1f} to {max(times):.1f} s"

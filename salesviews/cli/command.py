@@ -1,9 +1,10 @@
 """What every command has: settings and logging, help that names the settings that matter to it, and its group."""
 
+import json
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
@@ -24,6 +25,18 @@ def begin() -> Settings:
         logging.captureWarnings(True)
         logging.getLogger("py.warnings").setLevel(logging.ERROR)
     return settings
+
+
+class Told(Protocol):
+    """A module that says a result: for a program, and for a person."""
+
+    def as_json(self, result: Any, /) -> dict[str, Any]: ...
+    def text(self, result: Any, /) -> str: ...
+
+
+def tell(result: object, by: Told, as_json: bool) -> None:
+    """Print a command's result, as one JSON object or as text."""
+    click.echo(json.dumps(by.as_json(result), indent=2, ensure_ascii=False) if as_json else by.text(result))
 
 
 class Command(click.Command):

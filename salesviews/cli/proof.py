@@ -1,6 +1,5 @@
 """Whether the figures are right, and where one of them comes from."""
 
-import json
 import secrets
 import sys
 import tempfile
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from salesviews.cli.command import LAKE, begin, commands
+from salesviews.cli.command import LAKE, begin, commands, tell
 from salesviews.errors import (
     ExpiredError,
     LakeError,
@@ -81,10 +80,7 @@ def audit(as_json: bool, sample_pct: float | None, seed: int | None, shown: int,
     )
     source = Lake.of(settings)
     result = audit.run(source, options, stream_name)
-    if as_json:
-        click.echo(json.dumps(audit_result.as_json(result), indent=2, ensure_ascii=False))
-    else:
-        click.echo(audit_result.text(result))
+    tell(result, audit_result, as_json)
     audit_result.write(result, source.place)
     sys.exit(0 if result.holds else 1)
 

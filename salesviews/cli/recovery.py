@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
-from salesviews.cli.command import CLIENT, LAKE, begin, commands
+from salesviews.cli.command import CLIENT, LAKE, begin, commands, tell
 
 
 class _Since(click.ParamType[datetime | None]):
@@ -75,10 +75,7 @@ def replay(since: datetime | None, as_json: bool, drop_unreadable: bool, memory_
     from salesviews import replay_result
 
     result = replay.run(settings, replay.Options(since, drop_unreadable, memory_mb))
-    if as_json:
-        click.echo(json.dumps(replay_result.as_json(result), indent=2, ensure_ascii=False))
-    else:
-        click.echo(replay_result.text(result))
+    tell(result, replay_result, as_json)
     sys.exit(0 if result.complete else 1)
 
 
@@ -130,10 +127,7 @@ def rebuild(
     options = rebuild.Options(memory_mb, wait_s, shown, is_dry, accepts_loss)
     with contextlib.nullcontext() if is_dry else broker.running(settings):
         result = rebuild.run(settings, options)
-    if as_json:
-        click.echo(json.dumps(rebuild_result.as_json(result), indent=2, ensure_ascii=False))
-    else:
-        click.echo(rebuild_result.text(result))
+    tell(result, rebuild_result, as_json)
 
 
 @commands.command(
@@ -191,8 +185,5 @@ def maintain(interval_s: float | None, dry_run: bool, as_json: bool) -> None:
     if interval_s is not None:
         maintenance.run_every(source, options, writer_properties, interval_s, show)
     result = maintenance.run(source, options, writer_properties)
-    if as_json:
-        click.echo(json.dumps(maintenance_result.as_json(result), indent=2, ensure_ascii=False))
-    else:
-        click.echo(maintenance_result.text(result))
+    tell(result, maintenance_result, as_json)
     sys.exit(0 if result.is_done else 1)
