@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from salesviews import money, views
 from salesviews.errors import ParameterError, SalesviewsError
-from salesviews.views import Measure, View
+from salesviews.views import Dimension, Measure, View
 from web import parameters, periods, schemas
 from web.answers import instant
 from web.endpoints import Column
@@ -165,6 +165,33 @@ def order_parameter(columns: Sequence[Column]) -> Parameter:
         "columns of the answer by which its rows are ordered, with commas between; - before one: descending; "
         "default: by period, then by key",
         example=f"-{columns[-1].name}",
+    )
+
+
+def filter_parameters(keys: Sequence[Dimension]) -> tuple[Parameter, ...]:
+    """Which sales: by key columns and by time."""
+    return (*map(key_parameter, keys), FROM, TO)
+
+
+def grouping_parameters(
+    keys: Sequence[Dimension],
+    choices: Sequence[Granularity],
+    period: Granularity,
+    groups: str,
+    columns: Sequence[Column],
+) -> tuple[Parameter, ...]:
+    """All that can be asked of rows that are grouped.
+
+    :param period: by which they are grouped where nothing is said
+    :param groups: what is said of the key columns by which they are grouped then
+    """
+    return (
+        *filter_parameters(keys),
+        granularity_parameter(choices, period),
+        group_by_parameter([key.name for key in keys], groups),
+        order_parameter(columns),
+        LIMIT,
+        OFFSET,
     )
 
 

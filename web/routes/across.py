@@ -15,7 +15,7 @@ from salesviews import lake, views
 from salesviews.views import View
 from web import grouping, parameters, periods
 from web.endpoints import Column, Endpoint
-from web.grouping import FROM, LIMIT, OFFSET, PANIER_MOYEN, TO, Grouping, NoViewError
+from web.grouping import FROM, PANIER_MOYEN, TO, Grouping, NoViewError
 from web.parameters import Parameter
 from web.rows import Page, Query, Rows
 from web.snapshot import Snapshot
@@ -35,16 +35,7 @@ _COLUMNS = (
 SALES = Endpoint(
     "/api/sales",
     "sales, revenue and average basket by any dimensions and period that some view has together",
-    parameters=(
-        *map(grouping.key_parameter, KEYS),
-        FROM,
-        TO,
-        grouping.granularity_parameter(periods.GRANULARITIES, periods.ALL),
-        grouping.group_by_parameter(_KEY_NAMES, "none, that is totals"),
-        grouping.order_parameter(_COLUMNS),
-        LIMIT,
-        OFFSET,
-    ),
+    parameters=grouping.grouping_parameters(KEYS, periods.GRANULARITIES, periods.ALL, "none, that is totals", _COLUMNS),
     columns=_COLUMNS,
     has_all_columns=False,
     about=grouping.ABOUT,

@@ -28,7 +28,7 @@ from salesviews import views
 from salesviews.errors import ParameterError
 from web import grouping, parameters, periods, reading, schemas
 from web.endpoints import Column, Endpoint
-from web.grouping import FROM, TO, Grouping
+from web.grouping import FROM, Grouping
 from web.parameters import Parameter
 from web.routes import across
 from web.rows import Query, Rows
@@ -55,9 +55,7 @@ ANOMALIES = Endpoint(
     "/api/anomalies",
     "hours whose number of sales leaves the band that is expected for that hour of the week",
     parameters=(
-        *map(grouping.key_parameter, across.KEYS),
-        FROM,
-        TO,
+        *grouping.filter_parameters(across.KEYS),
         Parameter(
             "show",
             parameters.one_of(("anomalies", "all")),

@@ -8,7 +8,7 @@ from flask import Blueprint
 from salesviews import money
 from web import grouping, periods
 from web.endpoints import Column, Endpoint
-from web.grouping import AMOUNT, FROM, PANIER_MOYEN, TO, Grouping
+from web.grouping import AMOUNT, PANIER_MOYEN, Grouping
 from web.routes import across
 from web.rows import Query, Rows
 from web.snapshot import Snapshot
@@ -42,7 +42,7 @@ def _columns() -> tuple[Column, ...]:
 MONTHLY_SALES = Endpoint(
     "/api/monthly_sales",
     "sales, revenue and average basket by month, each beside the same month a year before",
-    parameters=(*map(grouping.key_parameter, across.KEYS), FROM, TO),
+    parameters=grouping.filter_parameters(across.KEYS),
     columns=_columns(),
     about=grouping.ABOUT,
     failures=grouping.NO_VIEW,

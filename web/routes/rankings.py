@@ -8,7 +8,7 @@ from flask import Blueprint
 from salesviews import money, views
 from web import grouping, parameters, periods
 from web.endpoints import Column, Endpoint
-from web.grouping import AMOUNT, FROM, TO, Grouping
+from web.grouping import AMOUNT, Grouping
 from web.parameters import Parameter
 from web.routes import across
 from web.rows import Query, Rows
@@ -25,9 +25,7 @@ RANKINGS = Endpoint(
         grouping.granularity_parameter(_PERIODS, periods.MONTH),
         Parameter("by", parameters.one_of(_MEASURES), "what products are ranked by", default=_MEASURES[0]),
         Parameter("limit", parameters.whole_number(1, 1000), "how many ranks of each period", default=10),
-        *map(grouping.key_parameter, across.KEYS),
-        FROM,
-        TO,
+        *grouping.filter_parameters(across.KEYS),
     ),
     columns=(
         Column("debut_periode", pa.date32(), "first day of the week (Monday) or month (UTC)"),

@@ -9,7 +9,7 @@ from salesviews import views
 from salesviews.views import Dimension
 from web import grouping, periods
 from web.endpoints import Column, Endpoint
-from web.grouping import FROM, PANIER_MOYEN, TO, Grouping
+from web.grouping import PANIER_MOYEN, Grouping
 from web.routes import across
 from web.rows import Query, Rows
 from web.snapshot import Snapshot
@@ -24,7 +24,7 @@ def _by(dimension: Dimension, path: str, what: str) -> Endpoint:
     return Endpoint(
         path,
         f"sales, revenue and average basket by {what}, with its share of the revenue; the largest first",
-        parameters=(*map(grouping.key_parameter, across.KEYS), FROM, TO),
+        parameters=grouping.filter_parameters(across.KEYS),
         columns=(grouping.key_column(dimension), *_MEASURES, PANIER_MOYEN.column, _SHARE),
         about=grouping.ABOUT,
         failures=grouping.NO_VIEW,

@@ -15,7 +15,7 @@ from salesviews.lineage import behind
 from salesviews.lineage.queries import Queries
 from web import grouping, periods, reading
 from web.endpoints import Column, Endpoint
-from web.grouping import FROM, TO
+from web.grouping import FROM
 from web.reading import LakeReader
 from web.routes import across
 from web.rows import Query, Rows
@@ -27,7 +27,7 @@ _INSTANT = pa.timestamp("s", tz="UTC")
 UNIQUE_CUSTOMERS = Endpoint(
     "/api/unique_customers",
     "distinct customers of a period, and of the period before it",
-    parameters=(*map(grouping.key_parameter, across.KEYS), FROM, TO),
+    parameters=grouping.filter_parameters(across.KEYS),
     columns=(
         Column("debut", _INSTANT, "start of the period"),
         Column("fin", _INSTANT, "where it ends"),

@@ -14,7 +14,7 @@ from salesviews.views import RollUp, View
 from web import endpoints, grouping, parameters, periods, schemas
 from web.answers import Answers
 from web.endpoints import Column, Endpoint
-from web.grouping import FROM, LIMIT, OFFSET, TO, Grouping
+from web.grouping import LIMIT, OFFSET, Grouping
 from web.parameters import Parameter
 from web.questions import Questions
 from web.rows import Page, Query, Rows
@@ -77,15 +77,8 @@ def of_view(view: View) -> Endpoint:
     return Endpoint(
         f"{CATALOGUE.path}/{view.name}",
         view.doc,
-        parameters=(
-            *map(grouping.key_parameter, view.key),
-            FROM,
-            TO,
-            grouping.granularity_parameter(choices, periods.of_window(view.window)),
-            grouping.group_by_parameter(view.key_names, "all of them"),
-            grouping.order_parameter(columns),
-            LIMIT,
-            OFFSET,
+        parameters=grouping.grouping_parameters(
+            view.key, choices, periods.of_window(view.window), "all of them", columns
         ),
         columns=columns,
         has_all_columns=False,

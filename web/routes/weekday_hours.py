@@ -8,7 +8,7 @@ from flask import Blueprint
 from salesviews import money
 from web import grouping, periods
 from web.endpoints import Column, Endpoint
-from web.grouping import AMOUNT, FROM, PANIER_MOYEN, TO, Grouping
+from web.grouping import AMOUNT, PANIER_MOYEN, Grouping
 from web.routes import across
 from web.rows import Query, Rows
 from web.snapshot import Snapshot
@@ -16,7 +16,7 @@ from web.snapshot import Snapshot
 WEEKDAY_HOURS = Endpoint(
     "/api/weekday_hours",
     "sales by day of the week and hour: always 168 rows",
-    parameters=(*map(grouping.key_parameter, across.KEYS), FROM, TO),
+    parameters=grouping.filter_parameters(across.KEYS),
     columns=(
         Column("jour_semaine", pa.int32(), "day of the week (UTC): 1 is Monday, 7 is Sunday"),
         Column("heure", pa.int32(), "hour of the day (UTC), from 0 to 23"),
