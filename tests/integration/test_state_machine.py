@@ -176,12 +176,13 @@ class Base:
 
 
 @cache
-def empty_lake() -> Path:
+def empty_lake() -> tempfile.TemporaryDirectory[str]:
     """A lake as the first processes make it, to be copied: making it takes as long as several snapshots."""
-    target = Lake(tempfile.mkdtemp(prefix="salesviews-empty-"))
+    folder = tempfile.TemporaryDirectory(prefix="salesviews-empty-")
+    target = Lake(folder.name)
     for sink in (BronzeSink(target, lambda: None), SilverSink(target, lambda: START)):
         sink.start()
-    return Path(target.root)
+    return folder
 
 
 class Machine(RuleBasedStateMachine):
@@ -192,7 +193,7 @@ class Machine(RuleBasedStateMachine):
         self.home = Path(tempfile.mkdtemp(prefix="salesviews-states-"))
         self.world = World(self.home)
         self.kafka = self.world.kafka
-        shutil.copytree(empty_lake(), self.world.lake.root)
+        shutil.copytree(empty_lake().name, self.world.lake.root)
         self.store = SnapshotStore(self.world.lake, lambda: START)
         self.context = contextlib.ExitStack()
         self.context.enter_context(self.world.entered())
