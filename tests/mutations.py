@@ -206,14 +206,14 @@ MUTATIONS = (
         "processors/counting.py",
         "'\"offset\" >= start AND sequence < $first ORDER BY sequence'",
         "'\"offset\" >= start AND $first IS NOT NULL ORDER BY sequence'",
-        (STATE_MACHINE,),
+        ("tests/processors/test_counting.py", "-k", "interrupted"),
     ),
     Mutation(
         "a restart takes clients for known whom an interrupted checkpoint appended",
         "processors/counting.py",
         '"annee = $year AND mois = $month AND sequence < $first"',
         '"annee = $year AND mois = $month AND $first IS NOT NULL"',
-        (STATE_MACHINE,),
+        ("tests/processors/test_counting.py", "-k", "interrupted"),
     ),
     Mutation(
         "hours are those of Paris",

@@ -1,6 +1,7 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from salesviews import lake, manifest
 from salesviews.lake import Lake
 from salesviews.tables import files
 from salesviews.typed import Interval, SourcePartition
+from sinks import silver
 
 
 def sale(vente_id: int, **fields: Any) -> bytes:
@@ -89,6 +91,36 @@ def test_counting_is_what_the_witness_says_in_any_cut_and_after_any_restart(
     assert {source.partition: end for source, end in found.positions.items()} == {
         partition: ends[partition] for partition, _, _ in batches
     }
+
+
+class CrashError(Exception):
+    pass
+
+
+def test_what_an_interrupted_checkpoint_appended_is_counted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law: sales that no manifest covers are no sales yet: neither they nor their clients are known to a restart."""
+
+    def crash(*_arguments: Any) -> None:
+        raise CrashError
+
+    maker = LakeMaker(Lake(str(tmp_path)))
+    payloads = [[sale(1), sale(1)], [sale(2, client_id=2), sale(1), sale(3, client_id=2)]]
+    maker.send(0, payloads[0])
+    maker.checkpoint()
+    maker.send(0, payloads[1])
+    with monkeypatch.context() as patched:
+        patched.setattr(silver, "write_manifest", crash)
+        with pytest.raises(CrashError):
+            maker.checkpoint()
+    maker.restart()
+    maker.send(0, payloads[1])
+    maker.checkpoint()
+    messages = [Message(0, offset, START, payload, TOPIC_ID) for offset, payload in enumerate(chain(*payloads))]
+    tables = shown(maker.lake)
+    for name, expected in Oracle(messages).tables.items():
+        assert comparable(tables[name]) == comparable(expected), name
 
 
 @pytest.mark.parametrize("is_restarted", [False, True])

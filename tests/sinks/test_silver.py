@@ -219,6 +219,8 @@ def test_a_sink_that_was_replaced_ends_and_spoils_nothing(
     simulation.run(successor, 4, 6)
     successor.flush()
     simulation.run(sleeper, 4, 9)
+    before = {table.name: simulation.target.open(table).version() for table in lake.SILVER}
     with pytest.raises(FencedError, match="Another process writes the figures"):
         sleeper.flush()
+    assert {table.name: simulation.target.open(table).version() for table in lake.SILVER} == before
     assert simulation.shown() == expected(6)
