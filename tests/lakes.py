@@ -1,10 +1,12 @@
 """A lake as the pipeline writes it, without a broker: the real parser, counter and sinks, fed with payloads."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from processors.positions import Positions
 from salesviews import generation, seed, typed
 from salesviews.lake import Lake
 from salesviews.typed import Interval, SourcePartition
+from sinks import silver
 from sinks.bronze import BronzeSink
 from sinks.contents import Change
 from sinks.silver import SilverSink, Take, ViewChange
@@ -52,6 +55,10 @@ class MadePoll(Poll):
 
     def timestamps_ms(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         return np.full(len(self.payloads), int(self.sent_at.timestamp() * 1000), np.int64)
+
+
+class _CrashError(Exception):
+    pass
 
 
 class LakeMaker:
@@ -131,3 +138,9 @@ class LakeMaker:
         self._bronze.flush()
         self._silver.flush()
         self._committed = deepcopy((self._positions.to_state(), self._sums, self._batches, self._ends))
+
+    def interrupted_checkpoint(self) -> None:
+        """A checkpoint that a crash ends before its last step, the manifest; and a restart."""
+        with mock.patch.object(silver, "write_manifest", side_effect=_CrashError), contextlib.suppress(_CrashError):
+            self.checkpoint()
+        self.restart()

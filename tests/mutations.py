@@ -354,7 +354,7 @@ MUTATIONS = (
         "salesviews/audit/recount.py",
         'f"WHERE sequence <= {self._snapshot.sequence}) AS t(position, s, c, h) {self._where()}"',
         'f") AS t(position, s, c, h) {self._where()}"',
-        ("tests/salesviews/audit/test_audit.py", "-k", "in_the_middle"),
+        ("tests/salesviews/audit/test_audit.py", "-k", "interrupted"),
     ),
     Mutation(
         "positions that Kafka deleted are not counted",

@@ -358,6 +358,22 @@ def test_a_snapshot_in_the_middle_is_what_is_audited(sound: Lake) -> None:
     assert result.messages < rows_of(sound, lake.BRONZE).num_rows
 
 
+def test_rows_of_an_interrupted_checkpoint_are_no_difference(tmp_path: Path) -> None:
+    """Law: of what a table's version holds, only what the snapshot covers is compared."""
+    maker = LakeMaker(Lake(str(tmp_path)))
+    maker.send(0, [sale(1)])
+    maker.checkpoint()
+    maker.send(0, [sale(2)])
+    maker.send(0, [sale(3)])
+    maker.interrupted_checkpoint()
+    maker.send(0, [sale(2)])
+    maker.checkpoint()
+    assert rows_of(maker.lake, lake.CLEAN).num_rows == 3
+    result = run(maker.lake)
+    assert result.holds, audit_result.text(result)
+    assert result.messages == 2
+
+
 def test_an_empty_lake_holds(tmp_path: Path) -> None:
     """Law: of nothing there is nothing to differ."""
     result = run(LakeMaker(Lake(str(tmp_path))).lake)
