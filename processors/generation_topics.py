@@ -1,4 +1,7 @@
-"""Kafka's side of a new generation: its typed batches begin with seeds, and ingest begins where Bronze ends."""
+"""Kafka's side of a new generation: its typed batches begin with seeds, and ingest begins where Bronze ends.
+
+And the end of older ones: their topics and groups go when nothing works with them any more.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -48,7 +51,7 @@ class GenerationTopics:
         :raises BrokerError: if Kafka does not answer or refuses
         """
         try:
-            self._delete_rests()
+            self._delete(lambda found: found == self._generation, _TIMEOUT_S)
             topics.create(self._settings, self._generation)
             name = topics.typees(self._settings, self._generation).name
             seeds = self._produce((name, None, value, headers) for value, headers in seed.messages(positions, sums))
@@ -67,18 +70,40 @@ class GenerationTopics:
             for change in _changes(view, rows)
         )
 
-    def _delete_rests(self) -> None:
-        name = topics.typees(self._settings, self._generation).name
-        groups = [group(self._settings, self._generation) for group in (topics.ingest_group, topics.views_group)]
-        listed = self._admin.list_consumer_groups(request_timeout=_TIMEOUT_S).result().valid
-        rests = [group.group_id for group in listed if group.group_id in groups]
-        for group in rests:
-            self._delete_group(group)
-        changelog = f"changelog__{topics.views_group(self._settings, self._generation)}--"
+    def forget_older(self, kept: int) -> list[str]:
+        """Delete the groups and topics of generations before this one, whose processors have ended long ago.
+
+        Nothing reads them, so a crash in between leaves what the next rebuild deletes.
+
+        :param kept: the one before, whose processors may be about to end
+        :return: the names of the topics
+        :raises BrokerError: if Kafka does not answer or refuses, or a processor of one of them still runs
+        """
+        try:
+            return self._delete(lambda found: found < self._generation and found != kept, 0)
+        except KafkaException as error:
+            raise BrokerError(
+                f"Topics of generations before {kept} are left on {self._settings.broker}: {error.args[0].str()}."
+            ) from error
+
+    def _delete(self, is_doomed: Callable[[int], bool], timeout_s: float) -> list[str]:
+        """Delete the groups, then the topics, of some generations.
+
+        :param timeout_s: how long a group may have members
+        """
+
+        def is_of_doomed(name: str) -> bool:
+            found = topics.generation_of(self._settings, name)
+            return found is not None and is_doomed(found)
+
+        groups = self._admin.list_consumer_groups(request_timeout=_TIMEOUT_S).result().valid
+        for group in groups:
+            if is_of_doomed(group.group_id):
+                self._delete_group(group.group_id, timeout_s)
         existing = self._admin.list_topics(timeout=_TIMEOUT_S).topics
-        doomed = [topic for topic in existing if topic == name or topic.startswith(changelog)]
+        doomed = sorted(filter(is_of_doomed, existing))
         if not doomed:
-            return
+            return doomed
         for future in self._admin.delete_topics(doomed, request_timeout=_TIMEOUT_S).values():
             future.result()
         deadline = time.monotonic() + _TIMEOUT_S
@@ -86,10 +111,11 @@ class GenerationTopics:
             if time.monotonic() > deadline:
                 raise BrokerError(f"Kafka did not delete {', '.join(doomed)} within {_TIMEOUT_S:g} s.")
             self._sleep(_POLL_S)
+        return doomed
 
-    def _delete_group(self, name: str) -> None:
+    def _delete_group(self, name: str, timeout_s: float) -> None:
         """Kafka keeps a process that has ended in its group for a while, where it has an instance name."""
-        deadline = time.monotonic() + _TIMEOUT_S
+        deadline = time.monotonic() + timeout_s
         while True:
             [future] = self._admin.delete_consumer_groups([name], request_timeout=_TIMEOUT_S).values()
             try:
@@ -101,8 +127,8 @@ class GenerationTopics:
                     raise
                 if time.monotonic() > deadline:
                     raise BrokerError(
-                        f"Processes of generation {self._generation} still run: consumer group {name} has had members "
-                        f"for {_TIMEOUT_S:g} s. Stop them, and run the rebuild again."
+                        f"Processes of generation {topics.generation_of(self._settings, name)} still run: consumer "
+                        f"group {name} has had members for {timeout_s:g} s. Stop them, and run the rebuild again."
                     ) from error
                 self._sleep(_POLL_S)
             else:

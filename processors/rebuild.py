@@ -13,10 +13,11 @@ Readers see the old figures until the last step, and the new ones after it. In o
 6. Overwrite ``ventes_clean`` and ``ventes_rejetees``; the same commits close the streams of the old generation, so that
    a process of it that wakes up later adds nothing.
 7. Write the manifest of the new generation: from here on it is served, and processors work for it.
+8. Delete the topics and groups of generations before the one that was replaced: nothing works with them.
 
-A crash anywhere leaves the old figures served and views waiting: run it again, or, before 6, give it up
+A crash before 7 leaves the old figures served and views waiting: run it again, or, before 6, give it up
 (``abandon``). A second rebuild announces anew, and the first one then fails in 6 or 7: it is not the newest manifest
-that it follows.
+that it follows. What a crash before 8 leaves, the next rebuild deletes.
 """
 
 import logging
@@ -39,7 +40,7 @@ from processors.regeneration import Regeneration
 from salesviews import definition, lake, manifest, typed, views
 from salesviews.audit import changes
 from salesviews.audit.recount import Recount
-from salesviews.errors import FencedError, LakeError, RebuildError, SalesviewsError
+from salesviews.errors import BrokerError, FencedError, LakeError, RebuildError, SalesviewsError
 from salesviews.lake import Lake, Table
 from salesviews.manifest import Manifest
 from salesviews.settings import Settings
@@ -196,6 +197,7 @@ class _Rebuild:
                 seeds = self._prepare_topics(made, announced, new, compared)  # 4
                 new = self._write(made, announced, replace(new, sequence=typed.last_sequence(seeds - 1)))  # 5, 6
                 write_manifest(self._lake, new)  # 7
+                self._forget_older_topics(announced, new)  # 8
             duration_s = time.monotonic() - started
             return Result(
                 generation=new.generation,
@@ -385,6 +387,17 @@ class _Rebuild:
                 _log.info("%s is written", table.name)
                 return handle
         raise AssertionError
+
+    # ---- 8 ----
+
+    def _forget_older_topics(self, announced: Manifest, new: Manifest) -> None:
+        try:
+            deleted = self._topics(self._settings, new.generation).forget_older(announced.generation)
+        except BrokerError as error:
+            self._notes.append(f"The new figures are served. {error}")
+        else:
+            if deleted:
+                _log.info("Topics of older generations are deleted: %s", ", ".join(deleted))
 
 
 def _of_overwritten(found: Manifest) -> dict[str, Any]:

@@ -15,6 +15,8 @@ A crash before 3 takes the same batches again, from the state of the last transa
 has already. A crash after 3 restores the local state from the changelogs.
 """
 
+import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,6 +39,8 @@ from salesviews.settings import Settings
 from salesviews.views import DAY, Kept, Measure, Unit, Window, kept
 from sinks.contents import Change
 from sinks.silver import SilverSink, Take, ViewChange
+
+_log = logging.getLogger(__name__)
 
 TAKE_MESSAGES = 32
 TAKE_TIMEOUT_S = 0.25
@@ -239,10 +243,20 @@ def run(settings: Settings) -> None:
         time.sleep(seconds)
 
     mine = generation.begin_counting(target, wait)
+    delete_older_state(settings, mine)
     topics.create(settings, mine)
     application = build(settings, mine)
     _check_silver_is_not_lost(settings, target, mine, application)
     application.run()
+
+
+def delete_older_state(settings: Settings, mine: int) -> None:
+    """Delete the local state of generations before mine: none of them counts again."""
+    for folder in settings.state_folder.glob("*"):
+        found = topics.generation_of(settings, folder.name)
+        if found is not None and found < mine:
+            _log.info("The state of generation %d in %s is deleted", found, folder)
+            shutil.rmtree(folder)
 
 
 def _check_silver_is_not_lost(settings: Settings, target: Lake, mine: int, application: ColumnarApplication) -> None:

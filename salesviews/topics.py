@@ -4,6 +4,7 @@
 need.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,6 +85,17 @@ def views_group(settings: Settings, generation: int = 0) -> str:
 
 def _of(generation: int) -> str:
     return f"-g{generation}" if generation else ""
+
+
+def generation_of(settings: Settings, name: str) -> int | None:
+    """The generation whose topic or consumer group this is; None if it belongs to none.
+
+    The changelogs of its state, which Quix Streams makes, are among its topics.
+    """
+    views = views_group(settings)
+    owned = (typees(settings).name, ingest_group(settings), views, f"changelog__{views}")
+    found = re.fullmatch(f"(?:{'|'.join(map(re.escape, owned))})(?:-g([0-9]+))?(?:--.*)?", name)
+    return int(found[1] or 0) if found else None
 
 
 def replay_group(settings: Settings) -> str:

@@ -187,6 +187,12 @@ class RecordTopics(GenerationTopics):
     def retract(self, removed: Mapping[declared.View, pa.Table]) -> int:
         return sum(rows.num_rows for rows in removed.values())
 
+    def forget_older(self, kept: int) -> list[str]:
+        older = [number for number in self._kafka.generations if number < self._number and number != kept]
+        for number in older:
+            del self._kafka.generations[number]
+        return [str(number) for number in older]
+
 
 # ---- Death ----------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from confluent_kafka import Producer
 from oracle import Oracle
 from pipelines import WITH_A_VIEW, Pipeline, assert_audit_holds, assert_silver_is, in_total_order, silver
 
+from salesviews import topics
 from salesviews.simulation import market
 
 SALES = 1_500
@@ -52,6 +53,7 @@ def test_a_rebuilt_generation_goes_on_where_bronze_ends(pipeline: Pipeline, even
     produce(pipeline, 1_000_000)
     eventually(lambda: pipeline.has_counted(2 * SALES, may_restart=True), 120, "the same sales again")
     assert pipeline.manifest().generation == 1
+    assert not (pipeline.settings.state_folder / topics.views_group(pipeline.settings, 0)).exists()
     witness = Oracle(in_total_order(pipeline))
     assert_silver_is(pipeline, witness)
     assert_audit_holds(pipeline)

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Callable
 from datetime import date
+from typing import Any
 
 import pyarrow as pa
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer
-from confluent_kafka.admin import AdminClient
+import pytest
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 from hypothesis import given
 from hypothesis import strategies as st
 from pipelines import read_topic
@@ -14,6 +16,7 @@ from pipelines import read_topic
 from processors.generation_topics import GenerationTopics
 from processors.positions import Boundary, Mark, Positions
 from salesviews import seed, topics
+from salesviews.errors import BrokerError
 from salesviews.settings import Settings
 from salesviews.typed import SourcePartition
 from salesviews.views import HOURLY_SALES, VENTES_PAR_PAYS, VENTES_PRODUIT_PAYS
@@ -63,6 +66,50 @@ def test_a_generation_begins_once_however_often_it_is_begun(settings: Callable[.
     admin = AdminClient(mine.kafka_config)
     [future] = admin.list_consumer_group_offsets(request).values()
     assert {place.partition: place.offset for place in future.result().topic_partitions} == {0: 5, 1: 7}
+
+
+def test_older_generations_leave_nothing_but_the_last(
+    settings: Callable[..., Settings], eventually: Callable[..., Any]
+) -> None:
+    """Law: topics, changelogs and groups of generations before the last one go; those of others stay, with the raw and
+    all other topics, and so do those that a processor works with.
+    """
+    mine, other = settings(), settings()
+    admin = AdminClient(mine.kafka_config)
+    topics.create(other)
+    for number in (0, 1, 3, 4):
+        topics.create(mine, number)
+        changelog = f"changelog__{topics.views_group(mine, number)}--{topics.typees(mine, number).name}--default"
+        [made] = admin.create_topics([NewTopic(changelog, 1)]).values()
+        made.result()
+        for group in (topics.ingest_group, topics.views_group):
+            place = TopicPartition(mine.topic, 0, 0)
+            [made] = admin.alter_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group(mine, number), [place])]
+            ).values()
+            made.result()
+
+    def names() -> set[str]:
+        groups = {each.group_id for each in admin.list_consumer_groups().result().valid}
+        return groups | admin.list_topics(timeout=30).topics.keys()
+
+    declared = {topic.name for topic in topics.all_topics(other)}
+    eventually(lambda: names() >= declared, what="the topics are known")
+    before = names()
+    gone = {name for name in before if topics.generation_of(mine, name) in (0, 1)}
+    assert len(gone) == 2 * 4
+    deleted = GenerationTopics(mine, 4).forget_older(kept=3)
+    assert set(deleted) <= gone
+    assert names() == before - gone
+
+    consumer = Consumer({**mine.kafka_config, "group.id": topics.ingest_group(mine, 3)})
+    consumer.subscribe([mine.topic])
+    while not consumer.assignment():
+        consumer.poll(0.1)
+    with pytest.raises(BrokerError, match="Processes of generation 3 still run"):
+        GenerationTopics(mine, 6).forget_older(kept=4)
+    consumer.close()
+    assert topics.typees(mine, 3).name in names()
 
 
 def test_keys_that_are_gone_are_retracted(settings: Callable[..., Settings]) -> None:

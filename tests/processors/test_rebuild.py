@@ -20,7 +20,7 @@ from processors.rebuild_result import Result
 from salesviews import audit, lake, manifest, seed
 from salesviews import settings as settings_module
 from salesviews.audit import audit_result
-from salesviews.errors import FencedError, RebuildError
+from salesviews.errors import BrokerError, FencedError, RebuildError
 from salesviews.manifest import Manifest
 from salesviews.settings import Settings
 from salesviews.typed import SourcePartition
@@ -42,6 +42,8 @@ class Kafka(GenerationTopics):
         self.sums: list[seed.Row] = []
         self.ends: Mapping[SourcePartition, int] = {}
         self.at_begin: Callable[[], None] = lambda: None
+        self.at_forgetting: BrokerError | None = None
+        self.kept: int | None = None
 
     def __call__(self, _settings: Settings, _generation: int) -> GenerationTopics:
         return self
@@ -54,6 +56,12 @@ class Kafka(GenerationTopics):
 
     def retract(self, removed: Mapping[Any, Any]) -> int:
         return sum(rows.num_rows for rows in removed.values())
+
+    def forget_older(self, kept: int) -> list[str]:
+        if self.at_forgetting:
+            raise self.at_forgetting
+        self.kept = kept
+        return []
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +131,20 @@ def test_a_dry_run_writes_nothing(own: WitnessedLake) -> None:
     assert result.snapshot is None
     assert result.messages == len(own.sent)
     assert {path: path.stat().st_mtime_ns for path in Path(own.lake.root).rglob("*")} == files_before
+
+
+def test_topics_of_older_generations_are_no_part_of_success(own: WitnessedLake) -> None:
+    """Law: those of the generation that was replaced stay; where others cannot be deleted, it is said, and all else is
+    done.
+    """
+    kafka = Kafka()
+    run(own, kafka)
+    assert kafka.kept == 0
+    kafka.at_forgetting = BrokerError("They are left.")
+    result = run(own, kafka)
+    assert "The new figures are served. They are left." in result.notes
+    assert newest(own).generation == result.generation == 2
+    assert_audit_holds(own)
 
 
 def test_what_comes_after_is_counted_on_top(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.views import PublicationSerializer, Sums, publication_key
+from processors.views import PublicationSerializer, Sums, delete_older_state, publication_key
+from salesviews import settings as settings_module
+from salesviews import topics
 from salesviews.views import HOURLY_SALES, VENTES_PRODUIT_PAYS
 from sinks.contents import Change
 from sinks.silver import ViewChange
@@ -24,6 +27,17 @@ def test_sums_are_exact_beyond_64_bits_and_survive_the_state(rows: list[list[int
     for row in rows:
         state = orjson.loads(orjson.dumps(aggregator.agg(state, {"vue": "hourly_sales", "sommes": row}, 0)))
     assert aggregator.result(state) == [sum(column) for column in zip(*rows, strict=True)]
+
+
+def test_state_of_older_generations_goes(tmp_path: Path) -> None:
+    """Law: of an instance's own state, and no other, only that of generations which count no more is deleted."""
+    mine = settings_module.read({"SALESVIEWS_HOME": str(tmp_path)})
+    other = settings_module.read({"SALESVIEWS_HOME": str(tmp_path), "SALESVIEWS_TOPIC": "ventes-2"})
+    stays = {topics.views_group(mine, 3), topics.views_group(mine, 4), topics.views_group(other), "else"}
+    for name in {topics.views_group(mine, number) for number in (0, 1, 2)} | stays:
+        (mine.state_folder / name / "store").mkdir(parents=True)
+    delete_older_state(mine, 3)
+    assert {folder.name for folder in mine.state_folder.iterdir()} == stays
 
 
 def published(changed: ViewChange) -> tuple[dict[str, Any], dict[str, Any]]:
