@@ -2,10 +2,11 @@
 
 Such a sale carries ``nouveau_client = 1``; summed over the month that is the exact number of distinct clients, so that
 a distinct count needs nothing but addition. What is known is derived data: a month is read from ``ventes_clean`` when
-a sale of it first arrives.
+a sale of it first arrives, and forgotten when none has arrived for a day.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,50 +27,82 @@ _NUMBERED_FROM = 1 << (_CLIENT_BITS - 1)
 """Clients from 0 to below this are packed as they are; others get numbers from here on."""
 
 
-class NewClients:
-    """The clients of each month.
-
-    A (group, client) pair is packed into 64 bits, and pairs never collide: a number for the group, given as it is first
-    seen, and the client, or a number for it where it is too large or negative.
-
-    :param read_month: the sales of a month that counted so far: columns ``client_id`` and ``GROUP``
+@dataclass
+class _Pairs:
+    """
+    :param last_sequence: the place in the total order of the last sale that was looked up
     """
 
-    def __init__(self, read_month: Callable[[Month], pa.Table]) -> None:
+    tiers: SortedTiers = field(default_factory=SortedTiers)
+    last_sequence: int = -1
+
+    def add(self, pairs: Int64s) -> None:
+        self.tiers.add(pairs, np.zeros(len(pairs), np.int8))
+
+
+class NewClients:
+    """The clients of each month: 9 bytes a pair of a group and a client, of the months that sales arrive for.
+
+    A pair is packed into 64 bits, and pairs never collide: a number for the group, given as it is first seen, and the
+    client, or a number for it where it is too large or negative.
+
+    :param read_month: the sales of a month that counted before a place in the total order: columns ``client_id`` and
+        ``GROUP``
+    """
+
+    def __init__(self, read_month: Callable[[Month, int], pa.Table]) -> None:
         self._read_month = read_month
-        self._months: dict[Month, SortedTiers] = {}
+        self._months: dict[Month, _Pairs] = {}
+        self._last_sequence = self._day_before = -1
         self._groups: dict[tuple[str, ...], int] = {}
         self._numbered_clients: dict[int, int] = {}
 
     def flag(self, sales: pa.Table) -> Int64s:
         """1 for each sale that is the first of its client in its month and group, else 0. Remembers them.
 
-        :param sales: the sales that count, in order: ``timestamp``, ``client_id`` and ``GROUP``
+        :param sales: the sales that count, in order: ``sequence``, ``timestamp``, ``client_id`` and ``GROUP``
         """
         flags = np.zeros(sales.num_rows, np.int64)
         if not sales.num_rows:
             return flags
+        sequences = sales.column("sequence")
+        first, self._last_sequence = sequences[0].as_py(), sequences[-1].as_py()
         months = _months(sales.column("timestamp"))
         pairs = self._pairs(sales)
         for month in np.unique(months):
             of_month = np.flatnonzero(months == month)
-            tiers = self._month((int(month) // 12, int(month) % 12 + 1))
+            known_pairs = self._month((int(month) // 12, int(month) % 12 + 1), first)
+            known_pairs.last_sequence = self._last_sequence
             order = of_month[np.argsort(pairs[of_month], kind="stable")]
             ordered = pairs[order]
             is_first = np.append(True, ordered[1:] != ordered[:-1])
             unique = ordered[is_first]
-            known, _ = tiers.find(unique)
+            known, _ = known_pairs.tiers.find(unique)
             flags[order[is_first][~known]] = 1
-            tiers.add(unique[~known], np.zeros(int((~known).sum()), np.int64))
+            known_pairs.add(unique[~known])
         return flags
 
-    def _month(self, month: Month) -> SortedTiers:
-        tiers = self._months.get(month)
-        if tiers is None:
-            tiers = self._months[month] = SortedTiers()
-            pairs = np.unique(self._pairs(self._read_month(month)))
-            tiers.add(pairs, np.zeros(len(pairs), np.int64))
-        return tiers
+    def __len__(self) -> int:
+        """How many months are known."""
+        return len(self._months)
+
+    def begin_day(self, held: int) -> None:
+        """Forget the months for which no sale has arrived since the day before began.
+
+        :param held: the place in the total order up to which ``ventes_clean`` surely has the sales; a month with later
+            ones stays, as it could not be read again
+        """
+        self._months = {
+            month: pairs for month, pairs in self._months.items() if pairs.last_sequence > min(self._day_before, held)
+        }
+        self._day_before = self._last_sequence
+
+    def _month(self, month: Month, before: int) -> _Pairs:
+        known = self._months.get(month)
+        if known is None:
+            known = self._months[month] = _Pairs()
+            known.add(np.unique(self._pairs(self._read_month(month, before))))
+        return known
 
     def _pairs(self, sales: pa.Table) -> Int64s:
         clients = sales.column("client_id").to_numpy()

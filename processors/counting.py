@@ -16,7 +16,7 @@ from processors.clients import GROUP, NewClients
 from processors.dedup import DedupIndex, Verdict
 from processors.positions import Positions, pack, unpack
 from processors.tiers import Int64s, Mask
-from salesviews import event, lake, typed
+from salesviews import event, generation, lake, manifest, typed
 from salesviews.lake import Lake
 from salesviews.tables import files
 from salesviews.typed import Interval
@@ -84,12 +84,15 @@ class Counter:
         parts: list[pa.Table] = []
         verdicts: list[Verdict] = []
         lost: list[tuple[int, int]] = []
+        day = positions.day
         for day_batches in self._by_day(batches, positions):
             rows = [self._new_rows(batch, positions, lost) for batch in day_batches]
             part = pa.concat_tables(rows)
             valid = part.filter(pc.is_null(part.column("motif")))
             verdicts.append(self._dedup.judge(_int64s(valid.column("vente_id")), _int64s(valid.column("_packed"))))
             parts.append(part)
+        if positions.day != day:
+            self._clients.begin_day(self._history.held())
         return self._counted(pa.concat_tables(parts), verdicts, lost, positions)
 
     def _by_day(self, batches: Sequence[TypedBatch], positions: Positions) -> Iterator[list[TypedBatch]]:
@@ -244,7 +247,10 @@ def _message_columns(rows: pa.Table, counts: Mask, is_double: Mask, lost: list[t
 
 
 class History:
-    """What ``ventes_clean`` says of the time before the first place in the total order that this process counts."""
+    """What ``ventes_clean`` says of the time before a place in the total order.
+
+    :param first_sequence: the first place that this process counts
+    """
 
     def __init__(self, source: Lake, first_sequence: int) -> None:
         self._lake = source
@@ -265,19 +271,26 @@ class History:
             'JOIN marks USING (topic_id, "partition")',
             '"offset" >= start AND sequence < $first ORDER BY sequence',
             marks=marks,
+            first=self._first_sequence,
         )
         places = _int64s(found.column("place"))
         return _int64s(found.column("vente_id")), pack(places, _int64s(found.column("offset")))
 
-    def month(self, month: tuple[int, int]) -> pa.Table:
-        """The clients of a month's sales, with the columns that ``NewClients`` groups by."""
+    def month(self, month: tuple[int, int], before: int) -> pa.Table:
+        """The clients of a month's sales before a place, with the columns that ``NewClients`` groups by."""
         return self._query(
             f"DISTINCT client_id, {', '.join(GROUP)}",
             "",
-            "annee = $year AND mois = $month AND sequence < $first",
+            "annee = $year AND mois = $month AND sequence < $before",
             year=month[0],
             month=month[1],
+            before=before,
         )
+
+    def held(self) -> int:
+        """The place up to which every sale that counts is there: the newest manifest covers it."""
+        found = generation.served(self._lake)
+        return manifest.EMPTY_SEQUENCE if found is None else found.sequence
 
     def _query(self, columns: str, join: str, condition: str, marks: pa.Table | None = None, **values: Any) -> pa.Table:
         listed = files.listing(self._lake, lake.CLEAN)
@@ -287,8 +300,7 @@ class History:
                 connection.register("marks", marks)
             try:
                 return connection.sql(
-                    f"SELECT {columns} FROM clean {join} WHERE {condition}",
-                    params={**values, "first": self._first_sequence},
+                    f"SELECT {columns} FROM clean {join} WHERE {condition}", params=values
                 ).to_arrow_table()
             except duckdb.Error as error:
                 raise files.find_unreadable(self._lake, listed, error) or error from error

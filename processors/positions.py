@@ -100,15 +100,17 @@ class Positions:
     def is_at_known_end(self) -> bool:
         return all(mark.end >= mark.log_end for mark in self.marks)
 
-    def is_later_day(self, day: int) -> bool:
-        return not self.boundaries or day > self.boundaries[-1].day
+    @property
+    def day(self) -> int | None:
+        """The latest day of Kafka timestamps so far, in days since 1970; None before the first."""
+        return self.boundaries[-1].day if self.boundaries else None
 
-    def begin_day(self, day: int) -> bool:
-        """Record that a later day of Kafka timestamps than any before begins now. False if it is none."""
-        if not self.is_later_day(day):
-            return False
+    def is_later_day(self, day: int) -> bool:
+        return self.day is None or day > self.day
+
+    def begin_day(self, day: int) -> None:
+        """Record that a day of Kafka timestamps begins now that is later than any before."""
         self.boundaries.append(Boundary(day, [mark.end for mark in self.marks]))
-        return True
 
     def horizon(self, days: int) -> list[int]:
         """The first position of each source, by index, inside a horizon of so many days; forgets older boundaries."""

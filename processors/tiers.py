@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 Int64s: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+Values: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+"""``int64``, or ``int8`` where they do not matter."""
 Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
 _GROWTH = 4
@@ -16,14 +18,14 @@ _GROWTH = 4
 @dataclass
 class _Tier:
     keys: Int64s
-    values: Int64s
+    values: Values
 
     def __len__(self) -> int:
         return len(self.keys)
 
 
 class SortedTiers:
-    """The map. Keys are unique; 16 bytes a key."""
+    """The map. Keys are unique; 16 bytes a key, or 9 where the values are ``int8``."""
 
     def __init__(self) -> None:
         self._tiers: list[_Tier] = []
@@ -50,7 +52,7 @@ class SortedTiers:
             values[part] = np.where(hits, tier.values[places], values[part])
         return found, values
 
-    def add(self, keys: Int64s, values: Int64s) -> None:
+    def add(self, keys: Int64s, values: Values) -> None:
         """Add keys that are not there, in ascending order."""
         if not len(keys):
             return

@@ -211,9 +211,23 @@ MUTATIONS = (
     Mutation(
         "a restart takes clients for known whom an interrupted checkpoint appended",
         "processors/counting.py",
-        '"annee = $year AND mois = $month AND sequence < $first"',
-        '"annee = $year AND mois = $month AND $first IS NOT NULL"',
+        '"annee = $year AND mois = $month AND sequence < $before"',
+        '"annee = $year AND mois = $month AND $before IS NOT NULL"',
         ("tests/processors/test_counting.py", "-k", "interrupted"),
+    ),
+    Mutation(
+        "the clients of a month are forgotten before ventes_clean has them",
+        "processors/clients.py",
+        "min(self._day_before, held)",
+        "self._day_before",
+        ("tests/processors/test_clients.py",),
+    ),
+    Mutation(
+        "the good result of a sample hides what a whole audit found",
+        "salesviews/audit/audit_result.py",
+        "if result.sample_pct is not None and result.holds:",
+        "if False:",
+        ("tests/salesviews/audit/test_audit.py", "-k", "sample_does_not"),
     ),
     Mutation(
         "hours are those of Paris",

@@ -69,18 +69,21 @@ def as_json(result: Result) -> dict[str, Any]:
     return plain
 
 
-def write(result: Result, lake: Place) -> Place:
+def write(result: Result, lake: Place) -> None:
     """Keep the result as the last one: whole, or not at all.
+
+    A sample that holds says nothing of what it left out: it does not take the place of what a whole audit found.
 
     :param lake: the folder of the tables
     :raises AuditError: if it cannot be written there
     """
+    if result.sample_pct is not None and result.holds:
+        return
     file = lake / FILE
     try:
         storage.write(file, json.dumps(as_json(result), ensure_ascii=False).encode())
     except OSError as error:
         raise AuditError(f"The audit was made, but its result could not be written to {file}: {error}") from error
-    return file
 
 
 def last(lake: Place) -> dict[str, Any] | None:

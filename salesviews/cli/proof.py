@@ -61,8 +61,8 @@ def audit(as_json: bool, sample_pct: float | None, seed: int | None, shown: int,
 
     It only reads the tables, so it can run beside a live pipeline, on a stopped one, and on a copy of the lake without
     Kafka. It needs as much temporary space as Bronze takes (TMPDIR). The exit status is 0 only when all holds, 1 when
-    there are differences, 2 when it could not run. The last result is kept beside the tables, and `/api/status` shows
-    it.
+    there are differences, 2 when it could not run. The last result is kept beside the tables (of a sample only where it
+    found differences), and `/api/status` shows it.
     """
     from salesviews import audit
     from salesviews.audit import audit_result

@@ -40,9 +40,11 @@ PAYLOADS = st.one_of(
     ),
 )
 BATCHES = st.lists(
-    st.tuples(st.integers(0, 1), st.integers(0, 2), st.lists(PAYLOADS, max_size=8)), min_size=1, max_size=6
+    st.tuples(st.integers(0, 1), st.integers(0, 2), st.integers(0, 1), st.lists(PAYLOADS, max_size=8)),
+    min_size=1,
+    max_size=6,
 )
-"""Partition, positions without a message before the batch, and its messages, of which there may be none."""
+"""Partition, positions without a message before the batch, days that passed, and its messages, which may be none."""
 
 
 class Restarting(LakeMaker):
@@ -65,20 +67,27 @@ def shown(target: Lake) -> dict[str, list[dict[str, Any]]]:
 
 
 @settings(max_examples=12, deadline=None)
-@given(BATCHES, st.sets(st.integers(0, 5)))
+@given(BATCHES, st.sets(st.integers(0, 5)), st.sets(st.integers(0, 5)))
 def test_counting_is_what_the_witness_says_in_any_cut_and_after_any_restart(
-    tmp_path_factory: pytest.TempPathFactory, batches: list[tuple[int, int, list[bytes | None]]], restarts: set[int]
+    tmp_path_factory: pytest.TempPathFactory,
+    batches: list[tuple[int, int, int, list[bytes | None]]],
+    restarts: set[int],
+    checkpoints: set[int],
 ) -> None:
     """Law: every Silver table is the witness's, however the total order is cut and wherever counting starts again."""
     maker = Restarting(Lake(str(tmp_path_factory.mktemp("lake"))))
     messages: list[Message] = []
     ends = {0: 0, 1: 0}
-    for number, (partition, skipped, payloads) in enumerate(batches):
-        maker.send(partition, payloads, skipped=skipped)
+    now = START
+    for number, (partition, skipped, days, payloads) in enumerate(batches):
+        now += timedelta(days=days)
+        maker.send(partition, payloads, now, skipped=skipped)
         ends[partition] += skipped
         for payload in payloads:
-            messages.append(Message(partition, ends[partition], START, payload, TOPIC_ID))
+            messages.append(Message(partition, ends[partition], now, payload, TOPIC_ID))
             ends[partition] += 1
+        if number in checkpoints:
+            maker.checkpoint()
         if number in restarts:
             maker.restart()
     maker.checkpoint()
@@ -88,7 +97,7 @@ def test_counting_is_what_the_witness_says_in_any_cut_and_after_any_restart(
     found = manifest.read(maker.lake)
     assert found is not None
     assert {source.partition: end for source, end in found.positions.items()} == {
-        partition: ends[partition] for partition, _, _ in batches
+        partition: ends[partition] for partition, _, _, _ in batches
     }
 
 

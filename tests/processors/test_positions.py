@@ -53,8 +53,9 @@ def test_the_horizon_begins_where_its_oldest_day_began() -> None:
     """Law: a horizon of N days keeps what was counted since the first day not more than N days before the newest."""
     positions = Positions()
     for day in range(100, 105):
-        assert positions.begin_day(day)
-        assert not positions.begin_day(day)
+        assert positions.is_later_day(day)
+        positions.begin_day(day)
+        assert not positions.is_later_day(day)
         positions.advance(interval(A, (day - 100) * 10, (day - 99) * 10))
     assert positions.horizon(10) == []  # day 100 began before any source was seen: all of it is inside
     assert positions.horizon(2) == [20]

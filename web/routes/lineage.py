@@ -45,7 +45,10 @@ _KEYS = tuple(
 _VALUES = schemas.by_name(schemas.ANYTHING, "by column; what a JSON number cannot hold is text")
 _BYTES = schemas.nullable(schemas.record({"encoding": {"enum": ["utf-8", "base64"]}, "data": schemas.TEXT}))
 _MESSAGE = {
-    "outcome": schemas.TEXT | {"description": "`valide`, `doublon`, a reason of rejection, or `en_attente`"},
+    "outcome": schemas.nullable(
+        schemas.TEXT,
+        "`valide`, `doublon`, a reason of rejection, or `en_attente`; null: nothing says what it became",
+    ),
     "position": schemas.POSITION,
     "sequence": schemas.nullable(schemas.TEXT, "place in the total order"),
     "fields": schemas.nullable(_VALUES, "null: Bronze lacks it, or it could not be parsed"),
@@ -82,9 +85,9 @@ _OF_FIGURE = schemas.record(
         **_ADDRESS,
         "figure": _VALUES,
         "sums": _VALUES,
-        "adds_up": schemas.TRUTH,
+        "adds_up": schemas.nullable(schemas.TRUTH, "whether it is equal; null: that cannot be told"),
         "raw_missing": schemas.COUNT,
-        "lost": schemas.nullable(schemas.COUNT),
+        "lost": schemas.COUNT,
         "behind": schemas.record(_LISTED),
         "left_out": schemas.record({"by_motif": schemas.by_name(schemas.COUNT), **_LISTED}),
         "notes": schemas.listed(schemas.TEXT),
@@ -93,7 +96,7 @@ _OF_FIGURE = schemas.record(
 )
 _OF_SALE = schemas.record(
     {
-        "holds": schemas.nullable(schemas.TRUTH),
+        "holds": schemas.TRUTH,
         "messages": schemas.listed(
             schemas.record(
                 {

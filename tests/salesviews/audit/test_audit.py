@@ -391,6 +391,17 @@ def test_a_sample_finds_what_it_has_and_says_what_it_has_not(sound: Lake) -> Non
     assert {(each.table, each.column) for each in found.differences} == {(CLEAN, "montant")}
 
 
+def test_a_sample_does_not_take_back_what_a_whole_audit_found(sound: Lake, tmp_path: Path) -> None:
+    """Law: the last result is that of a whole audit, or that of a sample which found differences."""
+    sample = audit.Options(dedup_days=30, wait_s=0, sample_pct=100)
+    holds, of_sample = run(sound), run(sound, sample)
+    damage(sound, lake.CLEAN, add_a_cent("montant"))
+    bad, bad_of_sample = run(sound), run(sound, sample)
+    for written, kept in ((bad, bad), (of_sample, bad), (holds, holds), (bad_of_sample, bad_of_sample)):
+        audit_result.write(written, tmp_path)
+        assert audit_result.last(tmp_path) == json.loads(json.dumps(audit_result.as_json(kept)))
+
+
 def test_only_some_of_many_differences_are_shown(sound: Lake) -> None:
     """Law: all are counted, the first of each table are named."""
 
@@ -428,7 +439,8 @@ def test_the_last_result_is_kept(sound: Lake, tmp_path: Path) -> None:
     home = tmp_path / "home"
     assert audit_result.last(home) is None
     result = run(sound)
-    file = audit_result.write(result, home)
+    audit_result.write(result, home)
+    file = home / audit_result.FILE
     assert audit_result.last(home) == json.loads(json.dumps(audit_result.as_json(result)))
     assert [each.name for each in home.iterdir()] == [file.name]
     file.write_text("{")
