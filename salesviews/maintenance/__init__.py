@@ -1,6 +1,7 @@
 """Maintenance: the one place that deletes history, so that commits stay fast and the disk does not fill.
 
-It runs beside live processors and readers, and beside another maintenance. In order:
+It runs beside live processors and readers, and beside another maintenance; never beside a copy *into* the lake: a file
+that keeps its old time, and is there before the log that names it, would be deleted. In order:
 
 1. Set Delta's properties on tables that an older program created.
 2. Keep history: copy to ``silver/snapshots_retained`` the manifests that stay of those that are not recent any more,

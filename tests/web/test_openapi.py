@@ -7,10 +7,18 @@ import schemathesis
 from flask import Flask
 from flask.testing import FlaskClient
 
+from salesviews.lineage import figures
 from web import endpoints
 
 PAGES = {"/", "/login", "/logout"}
 """Addresses for people, that are no part of the API."""
+IN_README = re.compile(r"^\| `GET (.+?) \| .* \| (.*) ?\|$", re.MULTILINE)
+SAID_BY = {
+    "filters": {"pays", "produit_nom", "categorie", "segment"},
+    "a period": {"from", "to"},
+    "its key columns": {field.name for table in figures.tables().values() for field in table.key},
+}
+"""What stands for several parameters in README's table."""
 MAY_BE_EMPTY = {"/api/anomalies"}
 """Addresses whose answer over the lake here has no rows: it has no weeks before."""
 
@@ -25,6 +33,22 @@ def test_every_route_is_in_the_document(app: Flask, client: FlaskClient) -> None
     """Law: an address that the application answers is described, and what is described is answered."""
     rules = {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint != "static"}
     assert rules - PAGES == set(document(client)["paths"])
+
+
+def test_readme_has_every_endpoint_with_what_it_takes(app: Flask, pytestconfig: pytest.Config) -> None:
+    """Law: README's table is the declarations: no endpoint and no parameter is left out, or is there no more."""
+    said = {}
+    for paths, takes in IN_README.findall((pytestconfig.rootpath / "README.md").read_text(encoding="utf-8")):
+        names = set(re.findall("`([a-z_]+)`", takes)).union(*(SAID_BY[text] for text in SAID_BY if text in takes))
+        said |= dict.fromkeys(re.findall("/[a-z_/<>]+", paths), names)
+    described = {path: {each.name for each in endpoint.parameters} for path, endpoint in endpoints.of(app).items()}
+    for path in ("/api/docs", "/api/openapi.json"):  # README tells of them, and of `format`, below the table
+        del described[path]
+    for names in described.values():
+        names.discard("format")
+    by_view = [described.pop(path) for path in list(described) if path.startswith("/api/views/")]
+    described["/api/views/<name>"] = set().union(*by_view)
+    assert said == described
 
 
 def test_the_document_is_openapi(client: FlaskClient) -> None:
