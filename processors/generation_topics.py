@@ -4,7 +4,7 @@ And the end of older ones: their topics and groups go when nothing works with th
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -26,39 +26,50 @@ _DAY_MS = 86_400_000
 
 
 class GenerationTopics:
-    """
-    :param generation: the one that is made
-    """
+    """The topics and groups of all generations of an instance."""
 
-    def __init__(self, settings: Settings, generation: int, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
         self._settings = settings
-        self._generation = generation
         self._sleep = sleep
         self._admin = AdminClient({**settings.kafka_config, "log_level": 0})
 
-    def begin(self, positions: Any, sums: Iterable[seed.Row], ends: Mapping[SourcePartition, int]) -> int:
-        """Make the generation's topic and groups, so that its processors go on from ``ends``.
+    def newest(self) -> int:
+        """The highest generation that there ever was, as far as Kafka knows.
 
-        1. Delete the topic of typed batches and the groups, if an interrupted rebuild made them.
-        2. Create the topics.
-        3. Write the seeds.
-        4. Set the ingest group's offsets.
+        A number must not be given twice: state that views has kept of the first one would be taken for the second's.
+        And the manifest, which knows the number too, may be lost or restored from a backup.
 
-        A crash in between is repaired by doing all of it again: nothing reads them before the manifest names the
-        generation. Without 4, ingest would read everything again, and count nothing twice.
+        :raises BrokerError: if Kafka does not answer
+        """
+        try:
+            return max(topics.generations(self._settings, [*self._groups(), *self._topics()]).values(), default=0)
+        except KafkaException as error:
+            raise BrokerError(f"{self._settings.broker} does not list its topics: {error.args[0].str()}.") from error
+
+    def begin(
+        self, generation: int, positions: Any, sums: Iterable[seed.Row], ends: Mapping[SourcePartition, int]
+    ) -> int:
+        """Make the topic and the groups of a generation that never was, so that its processors go on from ``ends``.
+
+        1. Create the topics.
+        2. Write the seeds.
+        3. Set the ingest group's offsets.
+
+        A crash in between leaves a generation that never will be: nothing reads its topics before the manifest names
+        it, and a later rebuild deletes them.
 
         :return: how many seeds there are
         :raises BrokerError: if Kafka does not answer or refuses
         """
         try:
-            self._delete(lambda found: found == self._generation, _TIMEOUT_S)
-            topics.create(self._settings, self._generation)
-            name = topics.typees(self._settings, self._generation).name
-            seeds = self._produce((name, None, value, headers) for value, headers in seed.messages(positions, sums))
-            self._set_offsets(ends)
+            topics.create(self._settings, generation)  # 1
+            name = topics.typees(self._settings, generation).name
+            messages = ((name, None, value, headers) for value, headers in seed.messages(positions, sums))
+            seeds = self._produce(messages)  # 2
+            self._set_offsets(generation, ends)  # 3
         except KafkaException as error:
             raise BrokerError(
-                f"Generation {self._generation} cannot be prepared on {self._settings.broker}: {error.args[0].str()}."
+                f"Generation {generation} cannot be prepared on {self._settings.broker}: {error.args[0].str()}."
             ) from error
         return seeds
 
@@ -70,71 +81,63 @@ class GenerationTopics:
             for change in _changes(view, rows)
         )
 
-    def forget_older(self, kept: int) -> list[str]:
-        """Delete the groups and topics of generations before this one, whose processors have ended long ago.
+    def forget_older(self, generation: int, kept: int) -> list[str]:
+        """Delete the groups and topics of generations before one that is served.
 
         Nothing reads them, so a crash in between leaves what the next rebuild deletes.
 
-        :param kept: the one before, whose processors may be about to end
+        :param kept: the one that it replaced, whose processors may be about to end
         :return: the names of the topics
         :raises BrokerError: if Kafka does not answer or refuses, or a processor of one of them still runs
         """
+
+        def older(names: Iterable[str]) -> list[str]:
+            found = topics.generations(self._settings, names)
+            return sorted(name for name, number in found.items() if number < generation and number != kept)
+
         try:
-            return self._delete(lambda found: found < self._generation and found != kept, 0)
+            for group in older(self._groups()):
+                self._delete_group(group)
+            doomed = older(self._topics())
+            self._delete_topics(doomed)
         except KafkaException as error:
             raise BrokerError(
                 f"Topics of generations before {kept} are left on {self._settings.broker}: {error.args[0].str()}."
             ) from error
+        return doomed
 
-    def _delete(self, is_doomed: Callable[[int], bool], timeout_s: float) -> list[str]:
-        """Delete the groups, then the topics, of some generations.
+    def _groups(self) -> list[str]:
+        listed = self._admin.list_consumer_groups(request_timeout=_TIMEOUT_S).result().valid
+        return [group.group_id for group in listed]
 
-        :param timeout_s: how long a group may have members
-        """
+    def _topics(self) -> list[str]:
+        return list(self._admin.list_topics(timeout=_TIMEOUT_S).topics)
 
-        def is_of_doomed(name: str) -> bool:
-            found = topics.generation_of(self._settings, name)
-            return found is not None and is_doomed(found)
-
-        groups = self._admin.list_consumer_groups(request_timeout=_TIMEOUT_S).result().valid
-        for group in groups:
-            if is_of_doomed(group.group_id):
-                self._delete_group(group.group_id, timeout_s)
-        existing = self._admin.list_topics(timeout=_TIMEOUT_S).topics
-        doomed = sorted(filter(is_of_doomed, existing))
+    def _delete_topics(self, doomed: Sequence[str]) -> None:
         if not doomed:
-            return doomed
+            return
         for future in self._admin.delete_topics(doomed, request_timeout=_TIMEOUT_S).values():
             future.result()
         deadline = time.monotonic() + _TIMEOUT_S
-        while set(doomed) & self._admin.list_topics(timeout=_TIMEOUT_S).topics.keys():
+        while set(doomed).intersection(self._topics()):
             if time.monotonic() > deadline:
                 raise BrokerError(f"Kafka did not delete {', '.join(doomed)} within {_TIMEOUT_S:g} s.")
             self._sleep(_POLL_S)
-        return doomed
 
-    def _delete_group(self, name: str, timeout_s: float) -> None:
-        """Kafka keeps a process that has ended in its group for a while, where it has an instance name."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            [future] = self._admin.delete_consumer_groups([name], request_timeout=_TIMEOUT_S).values()
-            try:
-                future.result()
-            except KafkaException as error:
-                if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                    return
-                if error.args[0].code() != KafkaError.NON_EMPTY_GROUP:
-                    raise
-                if time.monotonic() > deadline:
-                    raise BrokerError(
-                        f"Processes of generation {topics.generation_of(self._settings, name)} still run: consumer "
-                        f"group {name} has had members for {timeout_s:g} s. Stop them, and run the rebuild again."
-                    ) from error
-                self._sleep(_POLL_S)
-            else:
-                return
+    def _delete_group(self, name: str) -> None:
+        [future] = self._admin.delete_consumer_groups([name], request_timeout=_TIMEOUT_S).values()
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.NON_EMPTY_GROUP:
+                raise BrokerError(
+                    f"Consumer group {name} of an older generation has members. Stop them; the next rebuild deletes "
+                    "what they leave in Kafka."
+                ) from error
+            if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+                raise
 
-    def _set_offsets(self, ends: Mapping[SourcePartition, int]) -> None:
+    def _set_offsets(self, generation: int, ends: Mapping[SourcePartition, int]) -> None:
         topic = self._settings.topic
         topic_id = topics.topic_id(self._settings, topic)
         offsets = [
@@ -144,7 +147,7 @@ class GenerationTopics:
         ]
         if not offsets:
             return
-        request = [ConsumerGroupTopicPartitions(topics.ingest_group(self._settings, self._generation), offsets)]
+        request = [ConsumerGroupTopicPartitions(topics.ingest_group(self._settings, generation), offsets)]
         for future in self._admin.alter_consumer_group_offsets(request, request_timeout=_TIMEOUT_S).values():
             future.result()
 
@@ -177,7 +180,7 @@ class GenerationTopics:
         waiting = producer.flush(_TIMEOUT_S)
         if failures or waiting:
             reason = failures[0].str() if failures else f"{waiting} messages were not acknowledged"
-            raise BrokerError(f"{self._settings.broker} did not take generation {self._generation}'s seeds: {reason}.")
+            raise BrokerError(f"{self._settings.broker} did not take what a new generation begins with: {reason}.")
         return produced
 
 

@@ -2,7 +2,7 @@
 
 Readers see the old figures until the last step, and the new ones after it. In order:
 
-1. Announce: a manifest with the old figures that names the generation to come, which no other rebuild has announced. A
+1. Announce: a manifest with the old figures that names the generation to come, whose number none has had before. A
    views process that was counting finds a manifest that is not its own, ends, and waits; so the figures never go back
    behind what was served.
 2. Wait until Bronze covers the announced positions; what it covers then is what the new generation covers.
@@ -12,12 +12,14 @@ Readers see the old figures until the last step, and the new ones after it. In o
 5. Overwrite the view tables and roll-ups. No manifest names these versions yet.
 6. Overwrite ``ventes_clean`` and ``ventes_rejetees``; the same commits close the streams of the old generation, so that
    a process of it that wakes up later adds nothing.
-7. Write the manifest of the new generation: from here on it is served, and processors work for it.
-8. Delete the topics and groups of generations before the one that was replaced: nothing works with them.
+7. Retract from the ``vues-`` topics the keys that are no longer there.
+8. Write the manifest of the new generation: from here on it is served, and processors work for it.
+9. Delete the topics and groups of generations before the one that was replaced: nothing works with them.
 
-A crash before 7 leaves the old figures served and views waiting: run it again, or, before 6, give it up
-(``abandon``). A second rebuild announces anew, and the first one then fails in 6 or 7: it is not the newest manifest
-that it follows. What a crash before 8 leaves, the next rebuild deletes.
+A crash before 8 leaves the old figures served and views waiting: run it again, or, before 6, give it up (``abandon``).
+What is refused, fails or is interrupted before 6 withdraws its announcement, and the old generation goes on. A second
+rebuild announces anew, and the first one then fails in 6 or 8: it is not the newest manifest that it follows. What a
+crash before 9 leaves, the next rebuild deletes.
 """
 
 import logging
@@ -37,7 +39,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from processors.generation_topics import GenerationTopics
 from processors.rebuild_result import Result
 from processors.regeneration import Regeneration
-from salesviews import definition, lake, manifest, typed, views
+from salesviews import definition, event, lake, manifest, typed, views
 from salesviews.audit import changes
 from salesviews.audit.recount import Recount
 from salesviews.errors import BrokerError, FencedError, LakeError, RebuildError, SalesviewsError
@@ -79,11 +81,11 @@ def run(
     settings: Settings,
     options: Options,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    topics: Callable[[Settings, int], GenerationTopics] = GenerationTopics,
+    topics: Callable[[Settings], GenerationTopics] = GenerationTopics,
 ) -> Result:
     """Compute the next generation; Kafka answers by then, unless it is a dry run.
 
-    :param topics: makes Kafka's side of a generation
+    :param topics: Kafka's side of the generations
     :raises RebuildError: if it cannot be made
     """
     try:
@@ -106,6 +108,11 @@ def abandon(target: Lake, clock: Callable[[], datetime] = lambda: datetime.now(U
     found = manifest.read(target)
     if found is None or found.successor is None:
         raise RebuildError(f"No rebuild is under way in {target.root}: there is nothing to abandon.")
+    if not found.tables:
+        raise RebuildError(
+            f"There were no figures in {target.root} before the rebuild: no generation can go on. Run `salesviews "
+            "rebuild` again."
+        )
     for table in (lake.CLEAN, lake.REJECTED):
         stream = append_stream(table, found.generation)
         if target.open(table).transaction_version(stream) == CLOSED:
@@ -153,7 +160,7 @@ class _Rebuild:
         options: Options,
         folder: Path,
         clock: Callable[[], datetime],
-        topics: Callable[[Settings, int], GenerationTopics],
+        topics: Callable[[Settings], GenerationTopics],
     ) -> None:
         self._settings = settings
         self._options = options
@@ -162,10 +169,19 @@ class _Rebuild:
         self._topics = topics
         self._lake = Lake.of(settings)
         self._notes: list[str] = []
+        self._goes_back = False
 
     def run(self) -> Result:
-        started = time.monotonic()
         announced = self._newest() if self._options.is_dry else self._announce()  # 1
+        try:
+            return self._replace(announced)
+        except (SalesviewsError, DeltaError, OSError, duckdb.Error, KeyboardInterrupt):
+            if not self._options.is_dry:
+                self._withdraw(announced)
+            raise
+
+    def _replace(self, announced: Manifest) -> Result:
+        started = time.monotonic()
         bronze, total, positions = self._wait_for_bronze(announced)  # 2
         new = replace(
             announced,
@@ -194,10 +210,11 @@ class _Rebuild:
             self._check_bronze(made)
             lost, compared = self._compare(made, announced)
             if not self._options.is_dry:
-                seeds = self._prepare_topics(made, announced, new, compared)  # 4
+                seeds = self._prepare_topics(made, announced, new)  # 4
                 new = self._write(made, announced, replace(new, sequence=typed.last_sequence(seeds - 1)))  # 5, 6
-                write_manifest(self._lake, new)  # 7
-                self._forget_older_topics(announced, new)  # 8
+                self._retract(compared)  # 7
+                write_manifest(self._lake, new)  # 8
+                self._forget_older_topics(announced, new)  # 9
             duration_s = time.monotonic() - started
             return Result(
                 generation=new.generation,
@@ -226,6 +243,7 @@ class _Rebuild:
     def _announce(self) -> Manifest:
         for table in (lake.BRONZE, *lake.SILVER, lake.SNAPSHOTS):
             self._lake.create(table)
+        newest = self._topics(self._settings).newest()
         for _ in range(_ATTEMPTS):
             before = self._readable_manifest()
             announced = replace(
@@ -234,7 +252,7 @@ class _Rebuild:
                 created_at=self._clock(),
                 caught_up=False,
                 files={**before.files, **self._files_of_appended(before)},
-                successor=max(before.generation, before.successor or 0) + 1,
+                successor=max(before.generation, before.successor or 0, newest) + 1,
             )
             try:
                 write_manifest(self._lake, announced)
@@ -247,6 +265,17 @@ class _Rebuild:
             )
             return announced
         raise RebuildError("The manifest moved on at each attempt to announce the rebuild. Run it again.")
+
+    def _withdraw(self, announced: Manifest) -> None:
+        """Let the old generation go on, unless its tables are replaced already, or another rebuild is announced."""
+        try:
+            if self._lake.open(lake.SNAPSHOTS).version() != announced.id:
+                return
+            abandon(self._lake, self._clock)
+        except (SalesviewsError, DeltaError, OSError) as error:
+            _log.warning("The announcement of the rebuild stays, and views waits. %s", error)
+        else:
+            _log.info("The announcement is withdrawn: generation %d goes on", announced.generation)
 
     def _readable_manifest(self) -> Manifest:
         """The newest manifest; one of empty figures where there is none, or none that can be read."""
@@ -288,11 +317,19 @@ class _Rebuild:
                 return listed, handle.count(), covered
             if time.monotonic() >= deadline:
                 source, (has, wanted) = min(behind.items())
-                raise RebuildError(
+                told = (
                     f"Bronze covers {source} up to {has}, the figures cover it up to {wanted}"
-                    f"{f' (and {len(behind) - 1} more partitions)' if len(behind) > 1 else ''}: what is computed "
-                    "from it would go back. Ingest has not committed yet, or Bronze was deleted: run "
-                    "`salesviews ingest`, or `salesviews replay`, and then the rebuild again."
+                    f"{f' (and {len(behind) - 1} more partitions)' if len(behind) > 1 else ''}"
+                )
+                if self._options.accepts_loss:
+                    self._notes.append(f"{told}: what only the figures have counts no more, `{event.PERDU}` included.")
+                    self._goes_back = True
+                    return listed, handle.count(), covered
+                raise RebuildError(
+                    f"{told}: what is computed from it would go back. Ingest has not committed yet, or Bronze was "
+                    "deleted: run `salesviews ingest`, or `salesviews replay`, and then the rebuild again. Where Kafka "
+                    "has these messages no more, and no backup of Bronze has them, `salesviews rebuild --accept-loss` "
+                    "goes on without them."
                 )
             time.sleep(_POLL_S)
 
@@ -321,7 +358,7 @@ class _Rebuild:
         compared = {}
         for view in views.VIEWS:
             before = self._old_rows(lake.of_view(view), announced)
-            if view is views.QUALITE and before is not None:
+            if view is views.QUALITE and before is not None and not self._goes_back:
                 lost = made.keep_lost(before)
             compared[view] = changes.compare(view, before, made.view(view), self._options.shown)
         return lost, compared
@@ -337,17 +374,11 @@ class _Rebuild:
 
     # ---- 4 ----
 
-    def _prepare_topics(
-        self, made: Regeneration, announced: Manifest, new: Manifest, compared: dict[views.View, changes.Compared]
-    ) -> int:
+    def _prepare_topics(self, made: Regeneration, announced: Manifest, new: Manifest) -> int:
         """How many seeds there are: the total order of what is counted from now on begins after them."""
         self._check_is_newest(announced)
-        topics = self._topics(self._settings, new.generation)
-        seeds = topics.begin(made.positions(new.positions).to_state(), made.sums(), new.positions)
-        topics.retract(
-            {view: each.removed_keys for view, each in compared.items() if view.kept is views.Kept.IN_WINDOWS}
-        )
-        return seeds
+        positions = made.positions(new.positions).to_state()
+        return self._topics(self._settings).begin(new.generation, positions, made.sums(), new.positions)
 
     # ---- 5, 6 ----
 
@@ -388,11 +419,18 @@ class _Rebuild:
                 return handle
         raise AssertionError
 
-    # ---- 8 ----
+    # ---- 7 ----
+
+    def _retract(self, compared: dict[views.View, changes.Compared]) -> None:
+        """Not before 6: a generation that is given up has retracted nothing. A rebuild after a crash repeats it."""
+        removed = {view: each.removed_keys for view, each in compared.items() if view.kept is views.Kept.IN_WINDOWS}
+        self._topics(self._settings).retract(removed)
+
+    # ---- 9 ----
 
     def _forget_older_topics(self, announced: Manifest, new: Manifest) -> None:
         try:
-            deleted = self._topics(self._settings, new.generation).forget_older(announced.generation)
+            deleted = self._topics(self._settings).forget_older(new.generation, announced.generation)
         except BrokerError as error:
             self._notes.append(f"The new figures are served. {error}")
         else:

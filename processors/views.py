@@ -246,29 +246,42 @@ def run(settings: Settings) -> None:
     delete_older_state(settings, mine)
     topics.create(settings, mine)
     application = build(settings, mine)
-    _check_silver_is_not_lost(settings, target, mine, application)
+    begin_without_figures(settings, target, mine, application.committed_offset)
     application.run()
 
 
 def delete_older_state(settings: Settings, mine: int) -> None:
     """Delete the local state of generations before mine: none of them counts again."""
-    for folder in settings.state_folder.glob("*"):
-        found = topics.generation_of(settings, folder.name)
-        if found is not None and found < mine:
-            _log.info("The state of generation %d in %s is deleted", found, folder)
-            shutil.rmtree(folder)
+    names = [folder.name for folder in settings.state_folder.glob("*")]
+    for name, number in topics.generations(settings, names).items():
+        if number < mine:
+            _log.info("The state of generation %d is deleted: %s", number, settings.state_folder / name)
+            shutil.rmtree(settings.state_folder / name)
 
 
-def _check_silver_is_not_lost(settings: Settings, target: Lake, mine: int, application: ColumnarApplication) -> None:
+def begin_without_figures(
+    settings: Settings, target: Lake, mine: int, committed_offset: Callable[[str, int], int | None]
+) -> None:
     """Before the sink makes an empty Silver where there is none, and readers see it.
+
+    1. Refuse if messages were counted before, by this generation or a later one: Silver was lost.
+    2. Delete the local state: it was counted for an instance that is gone with Silver and its topics. Quix Streams
+       would go on from it, as its changelogs are empty.
 
     :raises LakeError: if there are no figures, though typed batches were counted
     """
     found = generation.served(target)
     if found is not None and not found.is_empty:
         return  # Kafka would not say before the transaction of a process that died has ended
-    if counted := application.committed_offset(topics.typees(settings, mine).name, 0):
+    batches = committed_offset(topics.typees(settings, mine).name, 0)
+    changelogs = topics.counted(settings, mine)
+    if batches or changelogs:  # 1
+        what = f"{batches:,} typed batches were counted" if batches else f"messages were counted ({changelogs[0]})"
         raise LakeError(
-            f"{target.root} has no figures, though {counted:,} typed batches were counted: Silver was deleted, or "
+            f"{target.root} has no figures, though {what}: Silver was deleted, or "
             "SALESVIEWS_LAKE is not the right address. `salesviews rebuild` computes Silver again from Bronze."
         )
+    state = settings.state_folder / topics.views_group(settings, mine)
+    if state.exists():  # 2
+        _log.info("There are no figures yet; state of an instance that is gone is deleted: %s", state)
+        shutil.rmtree(state)

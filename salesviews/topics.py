@@ -5,11 +5,12 @@ need.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from salesviews import views
 from salesviews.errors import BrokerError
@@ -18,6 +19,7 @@ from salesviews.settings import Settings
 LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
 """What a message of ``ventes-typees`` may have at most; ingest splits far below it, one raw message is never split."""
 
+_CHANGELOG = "changelog__"
 _FOREVER = "-1"
 _BROKER_CLOCK = {"message.timestamp.type": "LogAppendTime"}  # a broker refuses event times more than an hour ahead
 _WEEK_MS = str(7 * 24 * 3600 * 1000)
@@ -87,15 +89,40 @@ def _of(generation: int) -> str:
     return f"-g{generation}" if generation else ""
 
 
-def generation_of(settings: Settings, name: str) -> int | None:
-    """The generation whose topic or consumer group this is; None if it belongs to none.
+def generations(settings: Settings, names: Iterable[str]) -> dict[str, int]:
+    """Those of these topics and consumer groups that belong to a generation, and to which.
 
-    The changelogs of its state, which Quix Streams makes, are among its topics.
+    Changelogs of the state of views, which Quix Streams makes, are among them.
     """
     views = views_group(settings)
-    owned = (typees(settings).name, ingest_group(settings), views, f"changelog__{views}")
-    found = re.fullmatch(f"(?:{'|'.join(map(re.escape, owned))})(?:-g([0-9]+))?(?:--.*)?", name)
-    return int(found[1] or 0) if found else None
+    owned = (typees(settings).name, ingest_group(settings), views, f"{_CHANGELOG}{views}")
+    pattern = re.compile(f"(?:{'|'.join(map(re.escape, owned))})(?:-g([0-9]+))?(?:--.*)?")
+    found = {name: pattern.fullmatch(name) for name in names}
+    return {name: int(match[1] or 0) for name, match in found.items() if match}
+
+
+def counted(settings: Settings, first: int, timeout_s: float = 30.0) -> list[str]:
+    """Changelogs of views that have messages, of a generation or a later one: that had figures.
+
+    :raises BrokerError: if the broker does not answer
+    """
+    admin = AdminClient(admin_config(settings))
+    try:
+        known = admin.list_topics(timeout=timeout_s).topics
+        changelogs = [
+            name
+            for name, generation in generations(settings, known).items()
+            if generation >= first and name.startswith(_CHANGELOG)
+        ]
+        asked = {
+            TopicPartition(name, partition): OffsetSpec.latest()
+            for name in changelogs
+            for partition in known[name].partitions
+        }
+        ends = admin.list_offsets(asked, request_timeout=timeout_s) if asked else {}
+        return sorted({place.topic for place, end in ends.items() if end.result().offset})
+    except KafkaException as error:
+        raise BrokerError(f"{settings.broker} does not say what its topics hold: {error.args[0].str()}.") from error
 
 
 def replay_group(settings: Settings) -> str:

@@ -169,14 +169,19 @@ class Application:
 
 
 class RecordTopics(GenerationTopics):
-    """Kafka's side of a generation that a rebuild makes."""
+    """Kafka's side of the generations that rebuilds make."""
 
-    def __init__(self, kafka: Kafka, number: int) -> None:
+    def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
-        self._number = number
 
-    def begin(self, positions: Any, sums: Iterable[seed.Row], ends: Mapping[SourcePartition, int]) -> int:
-        made = self._kafka.generations[self._number] = Generation()
+    def newest(self) -> int:
+        return max(self._kafka.generations, default=0)
+
+    def begin(
+        self, generation: int, positions: Any, sums: Iterable[seed.Row], ends: Mapping[SourcePartition, int]
+    ) -> int:
+        assert generation not in self._kafka.generations, "a number is given once"
+        made = self._kafka.generations[generation] = Generation()
         for value, headers in seed.messages(positions, sums):
             made.typees.append(Record(len(made.typees), value, header=tuple(headers)))
         made.ingest_offsets |= {
@@ -187,8 +192,8 @@ class RecordTopics(GenerationTopics):
     def retract(self, removed: Mapping[declared.View, pa.Table]) -> int:
         return sum(rows.num_rows for rows in removed.values())
 
-    def forget_older(self, kept: int) -> list[str]:
-        older = [number for number in self._kafka.generations if number < self._number and number != kept]
+    def forget_older(self, generation: int, kept: int) -> list[str]:
+        older = [number for number in self._kafka.generations if number < generation and number != kept]
         for number in older:
             del self._kafka.generations[number]
         return [str(number) for number in older]

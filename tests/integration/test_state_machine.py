@@ -365,7 +365,7 @@ class Machine(RuleBasedStateMachine):
         assert before is not None
         order, lost, _ = self.total_order((before.sequence + 1) >> typed.ROW_BITS)
         if failure is not None and not self.is_rebuilt(failure):
-            if is_given_up and self.is_abandoned():
+            if is_given_up and self.is_abandoned(before.generation):
                 self.start_views()
                 return
             failure = None
@@ -383,7 +383,7 @@ class Machine(RuleBasedStateMachine):
             self.world.fuse.set(failure.commits, failure.death)
         options = rebuild.Options(memory_mb=256, wait_s=0)
         try:
-            rebuild.run(self.world.settings, options, lambda: START, lambda _, number: RecordTopics(self.kafka, number))
+            rebuild.run(self.world.settings, options, lambda: START, lambda _: RecordTopics(self.kafka))
         except (KilledError, RebuildError):
             assert failure is not None
             return False
@@ -391,11 +391,13 @@ class Machine(RuleBasedStateMachine):
             self.world.fuse.clear()
         return True
 
-    def is_abandoned(self) -> bool:
+    def is_abandoned(self, generation: int) -> bool:
+        """Whether the generation goes on: a rebuild that fails withdraws by itself, where it has not come too far."""
         try:
             rebuild.abandon(self.world.lake, lambda: START)
-        except RebuildError:  # it has come too far
-            return False
+        except RebuildError:
+            found = manifest.read(self.world.lake)
+            return found is not None and (found.generation, found.successor) == (generation, None)
         return True
 
     def rebuilt(self, order: list[Message], lost: Counter[datetime]) -> "Base":

@@ -29,7 +29,7 @@ from sinks.bronze import stream_name
 OPTIONS = rebuild.Options(memory_mb=256, wait_s=0)
 
 
-class CrashError(Exception):
+class CrashError(BaseException):
     pass
 
 
@@ -44,22 +44,32 @@ class Kafka(GenerationTopics):
         self.at_begin: Callable[[], None] = lambda: None
         self.at_forgetting: BrokerError | None = None
         self.kept: int | None = None
+        self.has_retracted = False
+        self.known = 0
 
-    def __call__(self, _settings: Settings, _generation: int) -> GenerationTopics:
+    def __call__(self, _settings: Settings) -> GenerationTopics:
         return self
 
-    def begin(self, positions: Any, sums: Iterable[seed.Row], ends: Mapping[SourcePartition, int]) -> int:
+    def newest(self) -> int:
+        return self.known
+
+    def begin(
+        self, generation: int, positions: Any, sums: Iterable[seed.Row], ends: Mapping[SourcePartition, int]
+    ) -> int:
+        self.known = generation
         self.positions, self.sums, self.ends = positions, list(sums), dict(ends)
         self.seeds = sum(1 for _ in seed.messages(positions, self.sums))
         self.at_begin()
         return self.seeds
 
     def retract(self, removed: Mapping[Any, Any]) -> int:
+        self.has_retracted = True
         return sum(rows.num_rows for rows in removed.values())
 
-    def forget_older(self, kept: int) -> list[str]:
+    def forget_older(self, generation: int, kept: int) -> list[str]:
         if self.at_forgetting:
             raise self.at_forgetting
+        assert kept < generation
         self.kept = kept
         return []
 
@@ -272,6 +282,7 @@ def test_a_crash_at_any_step_leaves_old_or_new_figures(
         with pytest.raises(RebuildError, match="Run `salesviews rebuild` again"):
             rebuild.abandon(own.lake, lambda: START)
     else:
+        assert not kafka.has_retracted, "what is given up has told nobody that keys are gone"
         given_up = own.copy(Path(own.lake.root).parent / "given up")
         rebuild.abandon(given_up.lake, lambda: START)
         assert_audit_holds(given_up)
@@ -370,6 +381,61 @@ def test_bronze_that_lacks_what_was_counted_is_refused(own: WitnessedLake, is_dr
     result = run(own, options=replace(OPTIONS, is_dry=is_dry, accepts_loss=True))
     assert result.messages == len(own.sent) - 5
     assert any("lacks 5 messages" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, BrokerError("Kafka is gone."), OSError("The disk is full.")])
+def test_what_does_not_come_to_its_end_lets_the_old_generation_go_on(
+    own: WitnessedLake, error: BaseException | type[BaseException]
+) -> None:
+    """Law: a rebuild that is refused, fails or is interrupted before it replaces sales withdraws its announcement."""
+
+    def fail() -> None:
+        raise error
+
+    kafka = Kafka()
+    kafka.at_begin = fail
+    with pytest.raises((KeyboardInterrupt, BrokerError, RebuildError)):
+        run(own, kafka)
+    assert newest(own).successor is None
+    own.lake.open(lake.BRONZE).delete('partition = 1 AND "offset" BETWEEN 3 AND 7')
+    with pytest.raises(RebuildError, match="lacks 5 messages"):
+        run(own)
+    assert (newest(own).generation, newest(own).successor) == (0, None)
+    assert_is_oracle(own)
+
+
+def test_a_bronze_that_never_covers_the_figures_again_is_a_loss(own: WitnessedLake) -> None:
+    """Law: where Bronze is gone and Kafka cannot fill it, a rebuild is refused; told to go on, it comes to its end."""
+    shutil.rmtree(Path(own.lake.uri(lake.BRONZE)))
+    with pytest.raises(RebuildError, match="--accept-loss"):
+        run(own)
+    result = run(own, options=replace(OPTIONS, accepts_loss=True))
+    assert result.messages == 0
+    assert any("up to 0, the figures cover it up to" in note for note in result.notes)
+    assert not any(shown(own).values())
+    assert_audit_holds(own)
+
+
+def test_no_generation_has_a_number_that_another_had(own: WitnessedLake) -> None:
+    """Law: whatever becomes of Silver, a number is new: of the same number, views has state that counted before."""
+    kafka = Kafka()
+    run(own, kafka)
+    assert newest(own).generation == 1
+    shutil.rmtree(Path(own.lake.root) / "silver")
+    assert run(own, kafka).generation == newest(own).generation == 2
+
+
+def test_nothing_is_given_up_for_no_figures(own: WitnessedLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: where there were no figures before, no generation can go on: an interrupted rebuild is run again."""
+    shutil.rmtree(Path(own.lake.root) / "silver")
+    with monkeypatch.context() as patched:
+        kafka = Kafka()
+        crash_at("topics", True, kafka, patched)
+        with pytest.raises(CrashError):
+            run(own, kafka)
+    with pytest.raises(RebuildError, match="no figures"):
+        rebuild.abandon(own.lake, lambda: START)
+    assert run(own).messages == len(own.sent)
 
 
 def test_a_bronze_with_holes_is_told_where_silver_is_lost(own: WitnessedLake) -> None:
