@@ -50,7 +50,7 @@ def row(schema: pa.Schema, **values: object) -> pa.Table:
 
 def rounds(target: Lake, commits: int) -> Iterator[tuple[float, float]]:
     """Writes, and gives how long Bronze and a snapshot took in each round."""
-    bronze, silver = BronzeSink(target, lambda: None), SilverSink(target, now)
+    bronze, silver = BronzeSink(target, lambda: None), SilverSink(target, now, 0, 30)
     for sink in (bronze, silver):
         sink.start()
     for offset in range(commits):

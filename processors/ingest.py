@@ -311,6 +311,6 @@ def build(
 def run(settings: Settings) -> None:
     """Run one ingest process until SIGTERM or SIGINT; it commits what it has before it ends."""
     metrics.serve(settings)
-    mine = generation.begin(lake.Lake.of(settings))
+    mine = generation.begin(lake.Lake.of(settings), settings.dedup_days)
     topics.create(settings, mine)
     build(settings, mine).run()

@@ -190,9 +190,10 @@ class _Rebuild:
             positions=positions,
             sequence=manifest.EMPTY_SEQUENCE,
             caught_up=False,
-            definition=definition.digest(),
+            definition=definition.of(self._settings.dedup_days),
             successor=None,
         )
+        self._note_horizon(announced)
         recount = Recount(
             self._lake,
             replace(announced, positions=positions),
@@ -334,6 +335,14 @@ class _Rebuild:
             time.sleep(_POLL_S)
 
     # ---- 3 ----
+
+    def _note_horizon(self, announced: Manifest) -> None:
+        before, now = definition.dedup_days(announced.definition), self._settings.dedup_days
+        if announced.tables and before not in (None, now):
+            self._notes.append(
+                f"An id is remembered for {now} days now, and was for {before}: ingest and views must have "
+                f"SALESVIEWS_DEDUP_DAYS={now} too."
+            )
 
     def _check_bronze(self, made: Regeneration) -> None:
         """Refuse a Bronze that lacks what was counted; where that is not known, say what it may lack."""

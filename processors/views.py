@@ -201,7 +201,7 @@ def build(
         exactly_once=True,
         pulse=Pulse(settings, "views"),
     )
-    silver = SilverSink(Lake.of(settings), clock, mine)
+    silver = SilverSink(Lake.of(settings), clock, mine, settings.dedup_days)
     typees = application.topic(
         topics.typees(settings, mine).name,
         key_deserializer="bytes",
@@ -242,7 +242,7 @@ def run(settings: Settings) -> None:
         pulse.beat(is_ready=False)
         time.sleep(seconds)
 
-    mine = generation.begin_counting(target, wait)
+    mine = generation.begin_counting(target, settings.dedup_days, wait)
     delete_older_state(settings, mine)
     topics.create(settings, mine)
     application = build(settings, mine)

@@ -30,19 +30,20 @@ def current(source: Lake) -> int:
     return 0 if found is None else found.generation
 
 
-def begin(source: Lake) -> int:
+def begin(source: Lake, dedup_days: int) -> int:
     """The generation that a processor of this program may work for.
 
-    :raises DefinitionError: if the figures were counted by other rules than this program's
+    :param dedup_days: for how many days it remembers ids
+    :raises DefinitionError: if the figures were counted by other rules than this process would
     """
     found = served(source)
     if found is None:
         return 0
-    found.check_definition()
+    found.check_definition(dedup_days)
     return found.generation
 
 
-def begin_counting(source: Lake, wait: Callable[[float], None] = time.sleep) -> int:
+def begin_counting(source: Lake, dedup_days: int, wait: Callable[[float], None] = time.sleep) -> int:
     """As ``begin``, once no generation is being computed: until then nothing may be added to the figures."""
     is_told = False
     while (found := served(source)) is not None and found.successor is not None:
@@ -55,7 +56,7 @@ def begin_counting(source: Lake, wait: Callable[[float], None] = time.sleep) -> 
             )
             is_told = True
         wait(_POLL_S)
-    return begin(source)
+    return begin(source, dedup_days)
 
 
 def check(source: Lake, mine: int) -> None:

@@ -79,7 +79,7 @@ class Manifest:
     :param caught_up: nothing was known to be waiting when it was made
     :param tables: the version of each Silver table, by name
     :param files: the files of each overwritten table, by the table's name
-    :param definition: ``definition.digest`` of the program that counted
+    :param definition: ``definition.of`` what it was counted by
     :param successor: the generation that is being computed and will replace this one; None where there is none
     """
 
@@ -134,14 +134,26 @@ class Manifest:
         """It covers no message."""
         return not self.positions
 
-    def check_definition(self) -> None:
-        """:raises DefinitionError: if this program would count otherwise than the one that made these figures"""
-        if not self.is_empty and self.definition != definition.digest():
+    def check_definition(self, dedup_days: int) -> None:
+        """
+        :param dedup_days: for how many days this process remembers ids
+        :raises DefinitionError: if it would count otherwise than the one that made these figures
+        """
+        if self.is_empty:
+            return
+        if definition.rules(self.definition) != definition.digest():
             raise DefinitionError(
                 f"The figures (snapshot {self.id}, generation {self.generation}) were counted by a program with other "
-                f"rules or views (definition {self.definition}, this one is {definition.digest()}); adding to them "
+                f"rules or views (definition {self.definition}, this is {definition.of(dedup_days)}); adding to them "
                 "would mix two rules. `salesviews rebuild` computes them again by this program's, from Bronze, and "
                 "shows what changes."
+            )
+        if (counted_by := definition.dedup_days(self.definition)) not in (None, dedup_days):
+            raise DefinitionError(
+                f"The figures (snapshot {self.id}, generation {self.generation}) were counted with "
+                f"SALESVIEWS_DEDUP_DAYS={counted_by}, this process has {dedup_days}: ids that were forgotten would "
+                "count again. Set it back; or `salesviews rebuild`, with the new value, computes the figures again, "
+                "and shows what changes."
             )
 
     def listing(self, source: lake.Lake, table: Table) -> Listing:

@@ -27,6 +27,10 @@ class Source(StrEnum):
     """Every received message with its outcome in ``motif`` (``valide``, ``doublon`` or a rejection)."""
 
 
+_COUNTS = {Source.SALES: "count(*)", Source.MESSAGES: "sum(messages)"}
+"""The measure that has one for each row of a source."""
+
+
 class Kept(StrEnum):
     """Where the sums of a view are kept, and so what a key costs."""
 
@@ -209,6 +213,11 @@ class View:
             self.source is not Source.SALES or any("nouveau_client" in expression for expression in expressions)
         ):
             raise ValueError(f"{self.name}: what is kept {Kept.IN_SILVER!r} sums the fields of sales alone.")
+
+    @property
+    def count_name(self) -> str | None:
+        """The measure that has one for each row of the source; None where it has none."""
+        return next((measure.name for measure in self.measures if measure.sql == _COUNTS[self.source]), None)
 
     @property
     def key_names(self) -> tuple[str, ...]:

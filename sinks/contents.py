@@ -16,7 +16,7 @@ from salesviews import event, money
 from salesviews.lake import Lake, Table, of_roll_up, of_view
 from salesviews.manifest import Manifest
 from salesviews.tables import files
-from salesviews.views import QUALITE, Kept, RollUp, Unit, View, kept
+from salesviews.views import MOTIF, QUALITE, Kept, RollUp, Source, Unit, View, kept
 
 Month: TypeAlias = tuple[int, int]
 """Year and month."""
@@ -36,6 +36,18 @@ class Change:
     key: tuple[str, ...]
     start_ms: int
     measures: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Put:
+    """What was put into a view.
+
+    :param months: those that changed, in order
+    :param gained: how many sales, or messages that were received, it has more than before; None where it counts none
+    """
+
+    months: list[Month]
+    gained: int | None
 
 
 class Contents:
@@ -67,11 +79,18 @@ class Contents:
         ).fetchall()
         return valid, others
 
-    def put(self, view: View, changes: Sequence[Change]) -> list[Month]:
-        """Replace the sums of keys and windows. Gives the months that changed, in order."""
+    def put(self, view: View, changes: Sequence[Change]) -> Put:
+        """Replace the sums of keys and windows."""
         self._connection.register("changes", _changes_table(view, changes))
         window = f"changes.{view.window.column}"
         keys = " AND ".join(f"held.{name} = changes.{name}" for name in (*view.key_names, view.window.column))
+        gained = None
+        if view.count_name and (view.source is Source.SALES or MOTIF in view.key):
+            received = f"changes.{MOTIF.name} <> '{event.PERDU}'" if MOTIF in view.key else "true"
+            [(gained,)] = self._connection.execute(
+                f"SELECT sum(changes.{view.count_name} - coalesce(held.{view.count_name}, 0))::BIGINT "
+                f"FROM changes LEFT JOIN {_name(view)} AS held ON {keys} WHERE {received}"
+            ).fetchall()
         sets = ", ".join(f"{name} = changes.{name}" for name in view.measure_names)
         names = [*view.key_names, view.window.column, *view.measure_names]
         self._connection.execute(
@@ -84,7 +103,7 @@ class Contents:
             f"SELECT DISTINCT year({window}), month({window}) FROM changes ORDER BY ALL"
         ).fetchall()
         self._connection.unregister("changes")
-        return months
+        return Put(months, gained)
 
     def of_view(self, view: View, months: Iterable[Month]) -> pa.Table:
         """The rows of some months, as the view's table has them."""

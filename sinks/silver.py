@@ -21,12 +21,12 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from quixstreams.sinks import BaseSink
 
 from salesviews import definition, lake, manifest
-from salesviews.errors import FencedError, GapError, LakeError
+from salesviews.errors import FencedError, GapError, LakeError, StateError
 from salesviews.lake import Lake, Table
 from salesviews.manifest import DataFile, Manifest
 from salesviews.tables import files
 from salesviews.typed import SourcePartition
-from salesviews.views import ROLL_UPS, VIEWS, Kept, View
+from salesviews.views import ROLL_UPS, VIEWS, Kept, Source, View
 from sinks.accumulation import Accumulation
 from sinks.appends import Stream, append_once
 from sinks.contents import Change, Contents, Month, months_sql
@@ -73,13 +73,16 @@ class SilverSink(BaseSink):
 
     :param clock: the time that a manifest names
     :param mine: the generation of the figures of which the takes are
+    :param dedup_days: for how many days the ids of their sales are remembered
     """
 
-    def __init__(self, target: Lake, clock: Callable[[], datetime], mine: int = 0) -> None:
+    def __init__(self, target: Lake, clock: Callable[[], datetime], mine: int, dedup_days: int) -> None:
         super().__init__(on_client_connect_success=lambda: None)
         self._lake = target
         self._clock = clock
         self._generation = mine
+        self._dedup_days = dedup_days
+        self._definition = definition.of(dedup_days)
         self._takes: list[Take] = []
         self._changes: dict[str, dict[_Place, Change]] = defaultdict(dict)
         self._contents: Contents | None = None
@@ -93,7 +96,7 @@ class SilverSink(BaseSink):
         for table in (*lake.SILVER, lake.SNAPSHOTS):
             self._lake.create(table)
         found = manifest.read(self._lake)
-        if found is not None and not (found.is_empty and found.definition != definition.digest()):
+        if found is not None and not (found.is_empty and found.definition != self._definition):
             return
         handles = {table.name: self._lake.open(table) for table in lake.SILVER}
         number, generation = (1, 0) if found is None else (found.id + 1, found.generation)
@@ -107,6 +110,7 @@ class SilverSink(BaseSink):
                     positions={},
                     caught_up=False,
                     tables={name: handle.version() for name, handle in handles.items()},
+                    definition=self._definition,
                     files={
                         table.name: named_files(self._lake, handles[table.name], table, ())
                         for table in lake.OVERWRITTEN
@@ -156,14 +160,18 @@ class SilverSink(BaseSink):
         months: dict[str, list[Month]] = {}
         sales = pa.concat_tables([take.clean for take in takes])
         sales = sales.filter(pc.field("sequence") > self._manifest.sequence)
+        rejected = pa.concat_tables([take.rejected for take in takes])
+        rejected = rejected.filter(pc.field("sequence") > self._manifest.sequence)
+        counted = {Source.SALES: sales.num_rows, Source.MESSAGES: sales.num_rows + rejected.num_rows}
         for view in VIEWS:
             table = lake.of_view(view)
             if view.kept is Kept.IN_SILVER and sales.num_rows:
                 accumulated = self._accumulation.add(view, sales, partial(self._held, table))
                 months[view.name], rows = accumulated.months, accumulated.rows
             elif changes[view.name]:
-                months[view.name] = contents.put(view, list(changes[view.name].values()))
-                rows = contents.of_view(view, months[view.name])
+                put = contents.put(view, list(changes[view.name].values()))
+                self._check_gained(view, put.gained, counted[view.source])
+                months[view.name], rows = put.months, contents.of_view(view, put.months)
             else:
                 continue
             versions[table.name] = self._overwrite(table, rows, months[view.name], last.sequence)
@@ -182,6 +190,7 @@ class SilverSink(BaseSink):
                 caught_up=last.caught_up,
                 tables=versions,
                 files=dict(self._files),
+                definition=self._definition,
             )
         )
 
@@ -200,7 +209,7 @@ class SilverSink(BaseSink):
         found = manifest.read(self._lake)
         if found is None:
             raise FencedError(f"The manifest at {self._lake.uri(lake.SNAPSHOTS)} is gone since this process started.")
-        found.check_definition()
+        found.check_definition(self._dedup_days)
         if found.generation != self._generation:
             raise FencedError(
                 f"Generation {found.generation} of the figures has replaced {self._generation}, whose typed batches "
@@ -272,6 +281,16 @@ class SilverSink(BaseSink):
                     f"snapshot {self._manifest.id} has already, with {covered} positions. Was their topic deleted and "
                     "created again? `salesviews rebuild` computes the figures again from Bronze."
                 )
+
+    def _check_gained(self, view: View, gained: int | None, counted: int) -> None:
+        """:raises StateError: if a view does not gain what the takes have: the state that has its sums is another's"""
+        if gained not in (None, counted):
+            raise StateError(
+                f"The state of views gives {view.name} {gained:,} {view.source.value} more than snapshot "
+                f"{self._manifest.id} has, but {counted:,} came since: nothing of it is served. Delete the state "
+                "folder of views: all of it comes back from Kafka. Where this comes again, its changelog is lost or "
+                "another's: `salesviews rebuild` computes the figures again from Bronze."
+            )
 
     def _check_manifest_is_ours(self) -> None:
         version = self._lake.open(lake.SNAPSHOTS).version()

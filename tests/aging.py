@@ -24,6 +24,7 @@ from sinks.contents import Change
 from sinks.silver import SilverSink, Take, ViewChange
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+DEDUP_DAYS = 30
 SOURCE = SourcePartition("topic-1", 0, "ventes")
 INTERVAL = timedelta(minutes=12)
 RETENTION = Retention(days=0.5, step_s=3600)
@@ -80,8 +81,11 @@ class AgingLake:
 
     def begin(self) -> None:
         """The processes start, and go on after what is there."""
-        mine = generation.begin(self.lake)
-        self.bronze, self.silver = BronzeSink(self.lake, lambda: None, mine), SilverSink(self.lake, self, mine)
+        mine = generation.begin(self.lake, DEDUP_DAYS)
+        self.bronze, self.silver = (
+            BronzeSink(self.lake, lambda: None, mine),
+            SilverSink(self.lake, self, mine, DEDUP_DAYS),
+        )
         for sink in (self.bronze, self.silver):
             sink.start()
         self.stamp()

@@ -127,7 +127,7 @@ class LakeMaker:
     def _start(self, positions: Any) -> None:
         mine = generation.current(self.lake)
         self._bronze = BronzeSink(self.lake, lambda: None, mine)
-        self._silver = SilverSink(self.lake, self._clock, mine)
+        self._silver = SilverSink(self.lake, self._clock, mine, DEDUP_DAYS)
         for sink in (self._bronze, self._silver):
             sink.start()
         self._positions = Positions.from_state(positions)

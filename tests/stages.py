@@ -256,7 +256,7 @@ class Ingest:
     def __init__(self, world: "World") -> None:
         self._kafka = world.kafka
         self._fuse = world.fuse
-        mine = generation.begin(world.lake)
+        mine = generation.begin(world.lake, world.settings.dedup_days)
         self._of = self._kafka.generations[mine]
         self._owner = self._of.join("ingest")
         self._identity = TopicIdentity(world.settings)
@@ -345,12 +345,12 @@ class Views:
 
     def __init__(self, world: "World") -> None:
         self._fuse = world.fuse
-        mine = generation.begin(world.lake)
+        mine = generation.begin(world.lake, world.settings.dedup_days)
         self._of = world.kafka.generations[mine]
         self._owner = self._of.join("views")
         asked = Application(world.kafka, self._of)
         self._taking = Taking(world.settings, asked)  # type: ignore[arg-type] # the question that it asks
-        self._silver = SilverSink(world.lake, lambda: START, mine)
+        self._silver = SilverSink(world.lake, lambda: START, mine, world.settings.dedup_days)
         self._silver.start()
         self._values = deepcopy(self._of.views_state)
         self.has_taken = False

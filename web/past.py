@@ -136,7 +136,7 @@ class PastSnapshots:
             listed = found.listing(self._lake, table)
             rows = files.rows(self._lake, listed, listed.files)
         except LakeError as error:
-            if found.is_empty or found.definition == definition.digest():
+            if found.is_empty or definition.rules(found.definition) == definition.digest():
                 raise
             logger.info("Snapshot %s is loaded without %s: %s", found.id, table.name, error)
             return

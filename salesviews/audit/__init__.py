@@ -23,7 +23,7 @@ from typing import Any
 import duckdb
 from deltalake.exceptions import DeltaError
 
-from salesviews import event, lake, manifest, views
+from salesviews import definition, event, lake, manifest, views
 from salesviews.audit.audit_result import Partition, Result
 from salesviews.audit.differences import WHOLE_ROW, Comparison, Difference, Differences, name
 from salesviews.audit.recount import CLEAN_COLUMNS, DERIVED, Recount, Sample
@@ -45,7 +45,7 @@ _REJECTED_COLUMNS = ("motif", "vente_id", "kafka_timestamp", "compte")
 @dataclass(frozen=True)
 class Options:
     """
-    :param dedup_days: the horizon with which the sales were counted
+    :param dedup_days: for how many days ids were remembered, where the snapshot does not say it
     :param sample_pct: the share of the messages that is checked; None checks everything
     :param seed: which messages a sample has
     :param shown: how many differences of a table are named
@@ -120,9 +120,8 @@ class _Audit:
         bronze = self._wait_for_bronze()
         options = self._options
         sample = None if options.sample_pct is None else Sample(options.sample_pct / 100, options.seed)
-        self._recount = Recount(
-            self._lake, self._snapshot, bronze, self._folder, options.dedup_days, sample, options.memory_mb
-        )
+        dedup_days = definition.dedup_days(self._snapshot.definition) or options.dedup_days
+        self._recount = Recount(self._lake, self._snapshot, bronze, self._folder, dedup_days, sample, options.memory_mb)
         try:
             self._load()
             self._compare_messages()

@@ -69,6 +69,7 @@ def test_a_rebuilt_generation_goes_on_where_bronze_ends(pipeline: Pipeline, even
     assert not (Path(pipeline.settings.lake) / "silver").exists()
 
     result = rebuild(pipeline, command=WITH_A_VIEW)
+    assert result["generation"] == 2, "a number is not given twice, though Silver knows of none"
     assert "there were no figures before" in result["order"]
     views = pipeline.start_process("views", settings=pipeline.settings)
     assert views.popen.wait(60) == 1

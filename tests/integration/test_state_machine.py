@@ -180,7 +180,7 @@ def empty_lake() -> tempfile.TemporaryDirectory[str]:
     """A lake as the first processes make it, to be copied: making it takes as long as several snapshots."""
     folder = tempfile.TemporaryDirectory(prefix="salesviews-empty-")
     target = Lake(folder.name)
-    for sink in (BronzeSink(target, lambda: None), SilverSink(target, lambda: START)):
+    for sink in (BronzeSink(target, lambda: None), SilverSink(target, lambda: START, 0, DEDUP_DAYS)):
         sink.start()
     return folder
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient, ConfigResource
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from salesviews import settings as settings_module
 from salesviews import topics
@@ -49,6 +50,24 @@ def test_create_is_safe_from_several_processes_at_once(settings: Callable[..., S
     before = topics.topic_id(mine, mine.topic)
     topics.create(mine)
     assert topics.topic_id(mine, mine.topic) == before
+
+
+def test_messages_of_a_changelog_tell_that_there_were_figures(settings: Callable[..., Settings]) -> None:
+    """Law: of one's own instance, and of the asked generation or a later one; empty changelogs tell nothing."""
+    mine, other = settings(), settings()
+    admin = AdminClient(mine.kafka_config)
+    names = {
+        number: f"changelog__{topics.views_group(mine, number)}--{topics.typees(mine, number).name}--default"
+        for number in (0, 1, 2)
+    }
+    others = f"changelog__{topics.views_group(other)}--{topics.typees(other).name}--default"
+    for made in admin.create_topics([NewTopic(name, 1) for name in (*names.values(), others)]).values():
+        made.result()
+    producer = Producer(mine.kafka_config)
+    for name in (names[0], names[1], others):
+        producer.produce(name, b"sums", b"key")
+    assert producer.flush(30) == 0
+    assert [topics.counted(mine, first) for first in (0, 1, 2)] == [[names[0], names[1]], [names[1]], []]
 
 
 def test_a_topic_made_again_has_another_id(settings: Callable[..., Settings], eventually: Callable) -> None:

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from salesviews import lake, manifest
-from salesviews.errors import FencedError
+from salesviews.errors import DefinitionError, FencedError, StateError
 from salesviews.lake import Lake, Table
 from salesviews.tables import files
 from salesviews.typed import SourcePartition
@@ -29,7 +29,7 @@ class Simulation:
         self.target = target
 
     def sink(self) -> SilverSink:
-        made = SilverSink(self.target, lambda: NOW)
+        made = SilverSink(self.target, lambda: NOW, 0, 30)
         made.start()
         return made
 
@@ -206,6 +206,37 @@ def test_a_crash_at_any_step_changes_nothing(
     simulation.run(successor, next_cut + 1, 11)
     successor.flush()
     assert simulation.shown() == expected(11)
+
+
+@pytest.mark.parametrize("count", [3, 1], ids=["counted twice", "began at nothing"])
+def test_sums_that_are_not_what_came_are_never_served(simulation: Simulation, count: int) -> None:
+    """Law: where a view gains more or less than the takes have, whatever became of its state, no snapshot is made."""
+    sink = simulation.sink()
+    simulation.run(sink, 0, 5)
+    sink.flush()
+    before = simulation.shown()
+    simulation.run(sink, 6, 6)
+    of_hour = Change((), simulation.start_ms(6), [count, 100 * count, count])  # it has one sale, and gains one
+    sink.add(ViewChange(HOURLY_SALES, of_hour))
+    with pytest.raises(
+        StateError, match=rf"hourly_sales {count - 1} ventes more than snapshot 2 has, but 1 came since"
+    ):
+        sink.flush()
+    assert simulation.shown() == before
+
+
+def test_what_counts_otherwise_adds_nothing(simulation: Simulation) -> None:
+    """Law: a process that remembers ids for another time than the figures were counted with does not add to them."""
+    sink = simulation.sink()
+    simulation.run(sink, 0, 4)
+    sink.flush()
+    before = simulation.shown()
+    other = SilverSink(simulation.target, lambda: NOW, 0, 7)
+    other.start()
+    simulation.run(other, 5, 5)
+    with pytest.raises(DefinitionError, match=r"SALESVIEWS_DEDUP_DAYS=30, this process has 7"):
+        other.flush()
+    assert simulation.shown() == before
 
 
 def test_a_sink_that_was_replaced_ends_and_spoils_nothing(
