@@ -59,6 +59,19 @@ def cpu_s(running: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
+def peak_bytes(running: psutil.Process) -> int:
+    """The most memory that it had, where Linux tells; else what it has."""
+    status = Path(f"/proc/{running.pid}/status")
+    if status.exists():
+        [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) * 1024
+    return int(running.memory_info().rss)
+
+
+def bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def until(condition: Callable[[], bool], running: psutil.Process) -> None:
     while not condition():
         if not running.is_running() or running.status() == psutil.STATUS_ZOMBIE:
@@ -81,10 +94,10 @@ def measure(command: str, used: Settings, environment: dict[str, str], is_done: 
         start_cpu_s, start = cpu_s(running), time.monotonic()
         until(is_done, running)
         spent_s, wall_s = cpu_s(running) - start_cpu_s, time.monotonic() - start
-        peak_mb = running.memory_info().rss / 2**20
+        peak_mb = peak_bytes(running) / 2**20
     print(
         f"{command:7} {spent_s / sales * 1e6:6.2f} µs CPU a sale   {sales / wall_s:10,.0f} sales/s   "
-        f"start-up {start_cpu_s:.1f} s CPU   resident {peak_mb:,.0f} MB",
+        f"start-up {start_cpu_s:.1f} s CPU   at most {peak_mb:,.0f} MiB",
         flush=True,
     )
 
@@ -130,6 +143,9 @@ def main() -> None:
 
             measure("ingest", used, environment, ingested, arguments.sales)
             measure("views", used, environment, counted, arguments.sales)
+            folders = {name: Path(used.lake) / name for name in ("bronze", "silver")} | {"Kafka": used.home / "kafka"}
+            held = (f"{name} {bytes_in(folder) / arguments.sales:,.0f}" for name, folder in folders.items())
+            print(f"bytes a sale: {', '.join(held)}")
 
 
 if __name__ == "__main__":

@@ -313,4 +313,5 @@ def run(settings: Settings) -> None:
     metrics.serve(settings)
     mine = generation.begin(lake.Lake.of(settings), settings.dedup_days)
     topics.create(settings, mine)
+    topics.warn_of_future_times(settings)
     build(settings, mine).run()

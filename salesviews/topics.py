@@ -4,17 +4,20 @@
 need.
 """
 
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
 
 from salesviews import views
 from salesviews.errors import BrokerError
 from salesviews.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
 """What a message of ``ventes-typees`` may have at most; ingest splits far below it, one raw message is never split."""
@@ -22,6 +25,10 @@ LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
 _CHANGELOG = "changelog__"
 _FOREVER = "-1"
 _BROKER_CLOCK = {"message.timestamp.type": "LogAppendTime"}  # a broker refuses event times more than an hour ahead
+_DAY_MS = 24 * 3600 * 1000
+_AHEAD = "message.timestamp.after.max.ms"
+_FAR_AHEAD_MS = _DAY_MS
+_ANY_MS = 2**63 - 1
 _WEEK_MS = str(7 * 24 * 3600 * 1000)
 
 
@@ -162,6 +169,31 @@ def create(settings: Settings, generation: int = 0, timeout_s: float = 30.0) -> 
             f"The topics cannot be created on {settings.broker}: {error.args[0].str()}. "
             "Is the broker up (`salesviews broker`), and does SALESVIEWS_BROKER name it?"
         ) from error
+
+
+def warn_of_future_times(settings: Settings, timeout_s: float = 30.0) -> None:
+    """Say so where the raw topic takes timestamps far ahead of the broker's clock, as brokers before Kafka 4 do.
+
+    The days for which an id is remembered go by Kafka's timestamps: after one message of a producer whose clock is a
+    year ahead, every id of before would be forgotten.
+    """
+    admin = AdminClient(admin_config(settings))
+    resource = ConfigResource("topic", settings.topic)
+    try:
+        found = admin.describe_configs([resource], request_timeout=timeout_s)[resource].result()
+    except KafkaException as error:  # it takes a right that nothing else here needs
+        _log.info("Which timestamps %s takes is not known: %s", settings.topic, error.args[0].str())
+        return
+    ahead_ms = int(found[_AHEAD].value) if _AHEAD in found else _ANY_MS
+    if found["message.timestamp.type"].value == "CreateTime" and ahead_ms > _FAR_AHEAD_MS:
+        _log.warning(
+            "Topic %s takes messages whose timestamps are %s days ahead. One of a producer with a wrong clock would "
+            "end the time for which ids are remembered, and what is sent again would count again. Set %s of the topic "
+            "to an hour: 3600000.",
+            settings.topic,
+            f"{ahead_ms // _DAY_MS:,}",
+            _AHEAD,
+        )
 
 
 def topic_id(settings: Settings, topic: str, timeout_s: float = 30.0, admin: AdminClient | None = None) -> str:

@@ -70,6 +70,29 @@ def test_messages_of_a_changelog_tell_that_there_were_figures(settings: Callable
     assert [topics.counted(mine, first) for first in (0, 1, 2)] == [[names[0], names[1]], [names[1]], []]
 
 
+@pytest.mark.parametrize(
+    ("config", "is_told"),
+    [
+        ({}, False),
+        ({"message.timestamp.after.max.ms": str(3 * 24 * 3600 * 1000)}, True),
+        ({"message.timestamp.after.max.ms": str(2**63 - 1), "message.timestamp.type": "LogAppendTime"}, False),
+    ],
+    ids=["as Kafka 4 has it", "three days", "the broker's clock"],
+)
+def test_a_topic_that_takes_times_far_ahead_is_told(
+    settings: Callable[..., Settings], caplog: pytest.LogCaptureFixture, config: dict[str, str], is_told: bool
+) -> None:
+    """Law: where a wrong clock could empty the memory of ids, ingest says so, with the setting that prevents it."""
+    mine = settings()
+    admin = AdminClient(mine.kafka_config)
+    [made] = admin.create_topics([NewTopic(mine.topic, 1, config=config)]).values()
+    made.result()
+    topics.warn_of_future_times(mine)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert bool(told) is is_told
+    assert all("3 days ahead" in each and "message.timestamp.after.max.ms" in each for each in told)
+
+
 def test_a_topic_made_again_has_another_id(settings: Callable[..., Settings], eventually: Callable) -> None:
     """A topic that is deleted and created again is a new source."""
     mine = settings()
