@@ -242,8 +242,6 @@ def sql(relation: str, passthrough: Sequence[str] = ()) -> str:
         the sale if it is in bounds, else of the Kafka timestamp)
     """
     kept = "".join(f"{_name(column)}, " for column in passthrough)
-    earliest = f"TIMESTAMP '{event.EARLIEST:%Y-%m-%d %H:%M:%S}'"
-    latest_us = f"_kafka_us + {event.LATEST_AFTER_KAFKA // timedelta(microseconds=1)}"
     marked_text = f"regexp_replace(_text, {_literal(_STRING_OR_NUMBER)}, {_literal(_MARKED)}, 'g')"
     return rf"""
 WITH _decoded AS (
@@ -273,7 +271,7 @@ WITH _decoded AS (
     FROM _plain_numbers
 ), _judged AS (
     SELECT *,
-        coalesce(_value_timestamp >= {earliest} AND epoch_us(_value_timestamp) <= {latest_us}, false) AS _is_in_bounds
+        coalesce({in_bounds_sql("_value_timestamp", "_kafka_us")}, false) AS _is_in_bounds
     FROM _values
 )
 SELECT {kept}{", ".join(f"_value_{name} AS {_name(name)}" for name in event.FIELD_NAMES)},
@@ -282,6 +280,17 @@ SELECT {kept}{", ".join(f"_value_{name} AS {_name(name)}" for name in event.FIEL
         AS montant_arrondi,
     CASE WHEN _is_in_bounds THEN _value_timestamp ELSE make_timestamp(_kafka_us) END::DATE AS jour
 FROM _judged"""
+
+
+def in_bounds_sql(timestamp: str, kafka_us: str) -> str:
+    """Whether a sale's timestamp is in bounds: else its message is ``timestamp_hors_bornes``.
+
+    :param timestamp: an expression of a TIMESTAMP in UTC, or of a TIMESTAMPTZ where the session's zone is UTC
+    :param kafka_us: of the message's Kafka timestamp, microseconds since 1970
+    """
+    earliest = f"TIMESTAMP '{event.EARLIEST:%Y-%m-%d %H:%M:%S}'"
+    latest_us = f"{kafka_us} + {event.LATEST_AFTER_KAFKA // timedelta(microseconds=1)}"
+    return f"{timestamp} >= {earliest} AND epoch_us({timestamp}) <= {latest_us}"
 
 
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:

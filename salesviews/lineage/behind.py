@@ -10,7 +10,7 @@ A sale is looked for in ``ventes_clean``, by month; a raw message in Bronze, by 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 
-from salesviews import event, lake, money, views
+from salesviews import classification, event, lake, money, views
 from salesviews.audit.differences import name
 from salesviews.lineage import figures
 from salesviews.lineage.figures import Address
@@ -74,10 +74,7 @@ def find_left_out(queries: Queries, address: Address) -> None:
     times = address.times
     is_timed = address.start is not None or bool({"annee", "mois"} & address.key.keys())
     bronze = queries.relation(lake.BRONZE, lambda partition: times is None or _has_day(times, partition[0]))
-    in_bounds = (
-        f'"timestamp" >= {_instant(event.EARLIEST)} AND epoch_us("timestamp") <= epoch_us(kafka_timestamp) + '
-        f"{event.LATEST_AFTER_KAFKA // timedelta(microseconds=1)}"
-    )
+    in_bounds = classification.in_bounds_sql('"timestamp"', "epoch_us(kafka_timestamp)")
     queries.run(
         f'CREATE OR REPLACE TEMP TABLE fallen AS SELECT number, "offset", "timestamp"::DATE AS day FROM ('
         f'SELECT s.number, "offset", {_FIELDS}, {_CENTS}, 0 AS {_NEW_CLIENT} FROM {bronze} {OF_SOURCE} '
