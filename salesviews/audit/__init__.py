@@ -125,6 +125,7 @@ class _Audit:
         try:
             self._load()
             self._compare_messages()
+            self._check_sample_has_any()
             partitions: tuple[Partition, ...] = ()
             lost = None
             if sample is None:
@@ -204,6 +205,17 @@ class _Audit:
                 Difference(table, self._place(position), "rows of this position", 1, count, self._place(position))
                 for position, count in repeated
             ]
+        )
+
+    def _check_sample_has_any(self) -> None:
+        """Nothing that was looked at is no proof of anything."""
+        covered = sum(self._snapshot.positions.values())
+        if self._options.sample_pct is None or self._checked[_BRONZE] or self._differences.total or not covered:
+            return
+        raise AuditError(
+            f"A sample of {self._options.sample_pct:g} % with seed {self._options.seed} has no message of the "
+            f"{covered:,} positions that snapshot {self._snapshot.id} covers: nothing was checked. Take a larger "
+            "share, or all of it (without --sample)."
         )
 
     def _compare_messages(self) -> None:

@@ -39,7 +39,7 @@ CLEAN_COLUMNS: tuple[str, ...] = (*event.FIELD_NAMES, *DERIVED)
 
 OFFSET_BITS = 48
 """A packed position has the offset in so many bits, and the number of its source partition above."""
-_BLOCK_BITS = 10
+_BLOCK_BITS = 4
 _UNPLACED = 1 << 62
 """Messages that Silver does not have come after all others."""
 
@@ -48,7 +48,7 @@ _FIELDS = ", ".join(map(name, event.FIELD_NAMES))
 
 @dataclass(frozen=True)
 class Sample:
-    """A share of the positions, in blocks of 1024 of a source partition."""
+    """A share of the positions, in blocks of 16 of a source partition: neighbours show whether their order is right."""
 
     share: float
     seed: int

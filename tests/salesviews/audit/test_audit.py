@@ -399,6 +399,29 @@ def test_a_sample_finds_what_it_has_and_says_what_it_has_not(sound: Lake) -> Non
     assert {(each.table, each.column) for each in found.differences} == {(CLEAN, "montant")}
 
 
+def test_a_sample_of_nothing_is_no_proof(sound: Lake) -> None:
+    """Law: whatever its seed and share, a sample has checked a message, or ends as an audit that could not be made."""
+    empty: list[AuditError] = []
+    for seed in range(8):
+        try:
+            result = run(sound, audit.Options(dedup_days=30, wait_s=0, sample_pct=0.8, seed=seed))
+        except AuditError as error:
+            empty.append(error)
+        else:
+            assert result.messages > 0
+    assert 0 < len(empty) < 8, "the share is chosen such that both happen"
+    assert {error.exit_status for error in empty} == {2}
+    assert all("nothing was checked" in str(error) for error in empty)
+
+
+def test_a_sample_is_about_as_large_as_it_says(sound: Lake) -> None:
+    """Law: also of a small lake a sample has about its share, and another seed has other messages."""
+    total = run(sound).messages
+    sizes = {run(sound, audit.Options(dedup_days=30, wait_s=0, sample_pct=20, seed=seed)).messages for seed in range(4)}
+    assert all(0.08 * total < size < 0.35 * total for size in sizes), (sizes, total)
+    assert len(sizes) > 1
+
+
 def test_a_sample_does_not_take_back_what_a_whole_audit_found(sound: Lake, tmp_path: Path) -> None:
     """Law: the last result is that of a whole audit, or that of a sample which found differences."""
     sample = audit.Options(dedup_days=30, wait_s=0, sample_pct=100)
