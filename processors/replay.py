@@ -80,8 +80,6 @@ def run(settings: Settings, options: Options, clock: Callable[[], datetime] = la
         raise
     except (SalesviewsError, DeltaError, OSError, duckdb.Error, pa.ArrowException) as error:
         raise ReplayError(f"The replay could not be made: {error}") from error
-    except KeyboardInterrupt:
-        raise ReplayError("Interrupted. What was added is right; run it again for the rest.") from None
     except KafkaException as error:
         raise ReplayError(f"Kafka at {settings.broker} does not answer: {error.args[0].str()}. Is it up?") from error
 

@@ -70,6 +70,12 @@ class AuditError(SalesviewsError):
     exit_status = 2
 
 
+class StoppedError(SalesviewsError):
+    """A command was interrupted by who ran it; nothing is known of what it had not done yet."""
+
+    exit_status = 2
+
+
 class DefinitionError(SalesviewsError):
     """The figures were counted by other rules than this program's; it must not add to them."""
 

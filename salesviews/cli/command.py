@@ -2,14 +2,18 @@
 
 import json
 import logging
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Protocol
 
 import click
 
 from salesviews import __version__
 from salesviews import settings as settings_module
+from salesviews.errors import StoppedError
 from salesviews.settings import Setting, Settings
 
 
@@ -43,12 +47,27 @@ class Command(click.Command):
     """A command whose help names the settings that matter to it, and examples.
 
     :param settings: names of rows of ``SETTINGS``
+    :param stopped: where 1 is a verdict: says what an interrupt leaves, and the command ends with 2 then
     """
 
-    def __init__(self, *args: Any, settings: Sequence[str] = (), examples: Sequence[str] = (), **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        settings: Sequence[str] = (),
+        examples: Sequence[str] = (),
+        stopped: Callable[[], str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.settings = settings
         self.examples = examples
+        self.stopped = stopped
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if self.stopped is None:
+            return super().invoke(ctx)
+        with _stopping(self.stopped):
+            return super().invoke(ctx)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         _write_settings(formatter, [row for row in settings_module.SETTINGS if row.name in self.settings])
@@ -56,6 +75,26 @@ class Command(click.Command):
             with formatter.section("Examples"):
                 for example in self.examples:
                     formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+
+
+@contextmanager
+def _stopping(says: Callable[[], str]) -> Iterator[None]:
+    """An interrupt becomes a ``StoppedError``, also where DuckDB turns it into an error of its own."""
+    interrupts: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        if not interrupts and not isinstance(error, KeyboardInterrupt):
+            raise
+        raise StoppedError(f"Interrupted. {says()}") from error
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Group(click.Group):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import click
 
 from salesviews.cli.command import CLIENT, LAKE, begin, commands, tell
+from salesviews.errors import SalesviewsError
 
 
 class _Since(click.ParamType[datetime | None]):
@@ -38,6 +39,7 @@ class _Since(click.ParamType[datetime | None]):
         "salesviews replay --drop-unreadable            after `audit` named a damaged file of Bronze",
         "salesviews replay --json | jq '.partitions[] | select(.gone > 0)'",
     ),
+    stopped=lambda: "What was added is right; run it again for the rest.",
 )
 @click.option(
     "--from",
@@ -79,12 +81,33 @@ def replay(since: datetime | None, as_json: bool, drop_unreadable: bool, memory_
     sys.exit(0 if result.complete else 1)
 
 
+def _left_by_rebuild() -> str:
+    """What an interrupted rebuild leaves, as the newest manifest says."""
+    from salesviews import manifest
+    from salesviews import settings as settings_module
+    from salesviews.lake import Lake
+
+    on = "Run `salesviews rebuild` again, or `salesviews rebuild --abandon`: then the old generation goes on."
+    try:
+        newest = manifest.read(Lake.of(settings_module.read()))
+    except SalesviewsError as error:
+        return f"What is left cannot be told: {error} {on}"
+    if newest is None or newest.successor is None:
+        served = "no figures are" if newest is None else f"generation {newest.generation} is"
+        return f"No rebuild is under way: {served} served, and no process waits."
+    return (
+        f"Generation {newest.successor} is announced, and not complete: generation {newest.generation} is served, and "
+        f"views waits. {on}"
+    )
+
+
 @commands.command(
     settings=("HOME", *LAKE, *CLIENT, "DEDUP_DAYS"),
     examples=(
         "salesviews rebuild --dry-run      what it would change, and nothing else",
         "salesviews rebuild                the same, and the new figures replace the old ones",
     ),
+    stopped=_left_by_rebuild,
 )
 @click.option("--dry-run", "is_dry", is_flag=True, help="Compute and compare, and replace nothing. Needs no Kafka.")
 @click.option(
@@ -111,7 +134,8 @@ def rebuild(
 
     The dashboard shows the old figures until the new ones are complete. Meanwhile sales are archived, and no figure
     moves: the views process waits, and goes over by itself, as ingest does. What changes against the old figures is
-    printed. It needs as much temporary space as Bronze takes (TMPDIR). Interrupted anywhere, it can be run again.
+    printed. It needs as much temporary space as Bronze takes (TMPDIR). Interrupted anywhere, it can be run again; with
+    Ctrl-C its exit status is 2, and what is left is said.
 
     If Bronze lacks messages that the figures know, it refuses: run `salesviews replay` first, which fills Bronze.
     """

@@ -463,16 +463,6 @@ def test_what_an_earlier_generation_handed_on_is_handed_on_again(played: Played)
     assert max(interval.end for interval in again) == recorded[0] + 1
 
 
-def test_an_interrupt_is_no_loss(played: Played) -> None:
-    """Law: a Ctrl-C ends with status 2, as status 1 would say that messages are gone."""
-    with (
-        broken(Outbox, "flush", 0, False, KeyboardInterrupt),
-        pytest.raises(ReplayError, match="run it again") as ended,
-    ):
-        played.run()
-    assert ended.value.exit_status == 2
-
-
 def test_only_the_time_that_is_asked_for_is_filled(played: Played) -> None:
     """Law: with a time, holes of messages that Kafka received before stay, those after are filled; what comes after
     the recorded position is always filled.

@@ -1,7 +1,9 @@
 """The command line: what it shows, and how it ends."""
 
+import contextlib
 import http.server
 import json
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,9 +17,13 @@ from click.testing import CliRunner
 from deltalake import write_deltalake
 from witnessed import WitnessedLake
 
-from salesviews import __version__, cli, lake, views
+from processors import rebuild, replay
+from processors.regeneration import Regeneration
+from salesviews import __version__, audit, cli, lake, lineage, manifest, views
 from salesviews import settings as settings_module
-from salesviews.machine import ports
+from salesviews.audit import audit_result
+from salesviews.errors import SalesviewsError
+from salesviews.machine import broker, ports
 from salesviews.tables import files
 
 TIMEOUT_S = 30.0
@@ -214,6 +220,105 @@ def test_lineage_of_an_empty_lake(start_process: Callable, tmp_path: Path, has_t
     assert program.popen.wait(TIMEOUT_S) == 2
     assert ("no snapshot yet" if has_tables else "SALESVIEWS_LAKE") in program.output
     assert "Traceback" not in program.output
+
+
+def ctrl_c(*_: object, **__: object) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def ctrl_c_in_duckdb(*_: object, **__: object) -> None:
+    """DuckDB runs Python's handler, and makes an error of its own of what that raises."""
+    try:
+        ctrl_c()
+    except KeyboardInterrupt:
+        raise RuntimeError("Query interrupted") from None
+
+
+@pytest.mark.parametrize("interrupt", [ctrl_c, ctrl_c_in_duckdb])
+@pytest.mark.parametrize(
+    ("arguments", "module", "function"),
+    [
+        (("audit",), audit, "run"),
+        (("lineage", "hourly_sales", "--window", "2026-02-27T10:00"), lineage, "of_figure"),
+        (("replay",), replay, "run"),
+        (("rebuild", "--dry-run"), rebuild, "run"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_an_interrupt_is_no_verdict(
+    monkeypatch: pytest.MonkeyPatch,
+    witnessed_lake: WitnessedLake,
+    arguments: tuple[str, ...],
+    module: object,
+    function: str,
+    interrupt: Callable[..., None],
+) -> None:
+    """Law: Ctrl-C ends with status 2 and a message, as 1 says that something was found; also where DuckDB runs."""
+    monkeypatch.setenv("SALESVIEWS_LAKE", witnessed_lake.lake.root)
+    monkeypatch.setattr(module, function, interrupt)
+    ended = CliRunner().invoke(cli.commands, arguments).exception
+    assert isinstance(ended, SalesviewsError)
+    assert ended.exit_status == 2
+    assert str(ended).startswith("Interrupted. ")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_waiting_audit_can_be_interrupted(
+    start_process: Callable, eventually: Callable, witnessed_lake: WitnessedLake, tmp_path: Path
+) -> None:
+    """Status 2, the message alone, and the result that was kept stays."""
+    made = witnessed_lake.copy(tmp_path / "lake")
+    made.lake.create(lake.BRONZE)
+    found = made.manifest()
+    source = next(iter(found.positions))
+    found.positions[source] += 1  # a position that Bronze never reaches
+    write_deltalake(made.lake.open(lake.SNAPSHOTS), found.to_arrow(), mode="overwrite")
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    program = start_process("audit", environment={"SALESVIEWS_LAKE": made.lake.root, "TMPDIR": str(folder)})
+    eventually(lambda: list(folder.glob("salesviews-audit-*")))
+    program.popen.send_signal(signal.SIGINT)
+    assert program.popen.wait(TIMEOUT_S) == 2
+    assert "salesviews: Interrupted. " in program.output.splitlines()[-1]
+    assert "Traceback" not in program.output
+    assert audit_result.last(made.lake.place) is None
+
+
+def test_an_interrupted_rebuild_says_what_is_left(
+    monkeypatch: pytest.MonkeyPatch, witnessed_lake: WitnessedLake, tmp_path: Path
+) -> None:
+    """Law: once a generation is announced, both ways on are named, and they are: before, nothing is left to do."""
+    made = witnessed_lake.copy(tmp_path / "lake")
+    monkeypatch.setenv("SALESVIEWS_LAKE", made.lake.root)
+    monkeypatch.setattr(broker, "running", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(Regeneration, "judge", ctrl_c)
+    told = str(CliRunner().invoke(cli.commands, ["rebuild", "--dry-run"]).exception)
+    assert "No rebuild is under way" in told
+    told = str(CliRunner().invoke(cli.commands, ["rebuild"]).exception)
+    assert "Generation 1 is announced" in told
+    assert "`salesviews rebuild` again" in told
+    assert "`salesviews rebuild --abandon`" in told
+    assert CliRunner().invoke(cli.commands, ["rebuild", "--abandon"]).exit_code == 0
+    newest = manifest.read(made.lake)
+    assert newest is not None
+    assert newest.successor is None
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_the_status_of_an_audit_is_of_the_figures(
+    monkeypatch: pytest.MonkeyPatch, witnessed_lake: WitnessedLake, tmp_path: Path, holds: bool
+) -> None:
+    """Law: a result that cannot be kept is told, then the error; the status says what the audit found."""
+    made = witnessed_lake.copy(tmp_path / "lake")
+    if not holds:
+        made.lake.open(lake.BRONZE).delete('"offset" = 3')
+    (made.root / audit_result.FILE).mkdir()  # nothing can be written there, whoever runs this
+    monkeypatch.setenv("SALESVIEWS_LAKE", made.lake.root)
+    ended = CliRunner().invoke(cli.commands, ["audit", "--json"])
+    assert ended.exit_code == (0 if holds else 1)
+    assert json.loads(ended.stdout)["holds"] is holds
+    assert "could not be written" in ended.stderr
+    assert audit_result.FILE in ended.stderr
 
 
 def test_status_shows_what_an_operator_looks_at_first(start_process: Callable) -> None:
