@@ -146,7 +146,9 @@ def lineage(
     it is part of are named.
 
     It only reads the lake, at its newest snapshot or at the one that --as-of names. The exit status is 0 when all is
-    proved, 1 when a figure is not what is behind it, 2 when there is no such figure or it could not be told.
+    proved; 1 when a figure is not what is behind it, a payload does not give what Silver says, or Bronze lacks a
+    message of it (which may be a moment behind); 2 when there is no such figure or it could not be told. What no
+    snapshot covers yet, and positions that Kafka deleted before they were read, are named and change no status.
     """
     from salesviews import lineage
     from salesviews.lake import Lake
@@ -180,7 +182,7 @@ def lineage(
         )
     else:
         click.echo(lineage_text.of(told))
-    sys.exit(0 if told.holds else 1)
+    sys.exit(0 if told.is_proved else 1)
 
 
 def _snapshot(settings: Settings, source: "Lake", as_of: str | None) -> "Manifest":

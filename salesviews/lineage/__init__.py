@@ -76,9 +76,9 @@ class Lineage:
     left_out_by_motif: Mapping[str, int]
 
     @property
-    def holds(self) -> bool:
-        """Whether nothing in it is a damage."""
-        return self.adds_up is not False
+    def is_proved(self) -> bool:
+        """Whether the figure is what is behind it, and Bronze has each message; of what is ``lost`` there is none."""
+        return self.adds_up is not False and not self.raw_missing
 
     @property
     def notes(self) -> tuple[str, ...]:

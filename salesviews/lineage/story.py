@@ -60,13 +60,18 @@ class Story:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing in it is a damage."""
+        """Whether nothing in it is a damage. A message that Bronze lacks is none: nothing can be said of it."""
         return all(
             each.agrees is not False
             and (each.is_waiting or each.message.outcome is not None)
             and all(value is not None for figure in each.figures for value in figure.values.values())
             for each in self.chapters
         )
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether it holds, and each message that the snapshot covers was parsed again."""
+        return self.holds and all(each.is_waiting or each.agrees for each in self.chapters)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -173,6 +173,24 @@ def test_lineage_ends_with_the_verdict(start_process: Callable, witnessed_lake: 
     assert f"but {row['ventes_count']:,} is behind it" in program.output
 
 
+def test_lineage_of_what_bronze_lacks_is_no_proof(
+    start_process: Callable, witnessed_lake: WitnessedLake, tmp_path: Path
+) -> None:
+    """Status 1 where a raw message is missing, of a figure and of a sale, though nothing is found to be wrong."""
+    made = witnessed_lake.copy(tmp_path / "lake")
+    message, outcome, _ = next(each for each in made.oracle().outcomes if each[2] == "valide")
+    made.lake.open(lake.BRONZE).delete(f'partition = {message.partition} AND "offset" = {message.offset}')
+    hour = f"{outcome.fields['timestamp']:%Y-%m-%dT%H:00}"
+    for arguments, says in (
+        (("hourly_sales", "--window", hour), "which add up to it"),
+        (("--position", f"{message.topic_id}/{message.partition}/{message.offset}"), "Not proved"),
+    ):
+        program = start_process("lineage", *arguments, environment={"SALESVIEWS_LAKE": made.lake.root})
+        assert program.popen.wait(TIMEOUT_S) == 1
+        assert says in program.output
+        assert "salesviews replay" in program.output
+
+
 def test_lineage_tells_the_story_of_a_sale(start_process: Callable, witnessed_lake: WitnessedLake) -> None:
     """By its id or its position: each message, the proof, and its figures."""
     message, outcome, _ = next(each for each in witnessed_lake.oracle().outcomes if each[2] == "valide")

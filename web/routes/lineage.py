@@ -86,7 +86,7 @@ _OF_FIGURE = schemas.record(
         "figure": _VALUES,
         "sums": _VALUES,
         "adds_up": schemas.nullable(schemas.TRUTH, "whether it is equal; null: that cannot be told"),
-        "raw_missing": schemas.COUNT,
+        "raw_missing": {**schemas.COUNT, "description": "messages of it that Bronze lacks: they are not proved"},
         "lost": schemas.COUNT,
         "behind": schemas.record(_LISTED),
         "left_out": schemas.record({"by_motif": schemas.by_name(schemas.COUNT), **_LISTED}),
@@ -96,12 +96,19 @@ _OF_FIGURE = schemas.record(
 )
 _OF_SALE = schemas.record(
     {
-        "holds": schemas.TRUTH,
+        "holds": {
+            **schemas.TRUTH,
+            "description": "nothing is a damage; what Bronze lacks is no damage, and not proved",
+        },
         "messages": schemas.listed(
             schemas.record(
                 {
                     **_MESSAGE,
-                    "agrees": schemas.nullable(schemas.TRUTH),
+                    "agrees": schemas.nullable(
+                        schemas.TRUTH,
+                        "whether its payload gives this outcome and these fields; null: not proved, as Bronze lacks it "
+                        "or it has no outcome",
+                    ),
                     "figures": schemas.listed(schemas.record({**_ADDRESS, "figure": _VALUES})),
                 },
                 optional=("nouveau_client",),
