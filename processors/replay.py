@@ -139,13 +139,14 @@ class _Replay:
                     raise  # else it was compacted away, or is gone since
 
     def _result(self, first: Survey, last: Survey) -> Result:
-        gone = self._surveyor.gone(last)
+        losses = self._surveyor.losses(last)
         before = {lack.source: lack for lack in first.lacks}
         partitions = []
         for lack in last.lacks:
             lacked = before[lack.source].missing.within(lack.start, lack.high).positions
             lacks = lack.missing.within(lack.start, lack.high).positions
             seconds = self._seconds.get(lack.source, 0.0)
+            gone, unread = losses[lack.source].gone, losses[lack.source].unread
             partitions.append(
                 Partition(
                     lack.source.topic,
@@ -156,9 +157,10 @@ class _Replay:
                     lack.low,
                     held_before=lack.high - lack.start - lacked,
                     added=lacked - lacks,
-                    empty=lacks - gone[lack.source].positions,
-                    gone=gone[lack.source].positions,
-                    gone_ranges=first_ranges(gone[lack.source]),
+                    empty=lacks - gone.positions - unread.positions,
+                    unread=unread.positions,
+                    gone=gone.positions,
+                    gone_ranges=first_ranges(gone),
                     seconds=round(seconds, 3),
                     messages_per_s=round((lacked - lacks) / seconds, 1) if seconds else 0.0,
                 )
@@ -166,13 +168,15 @@ class _Replay:
         duration_s = time.monotonic() - self._started_s
         added = sum(partition.added for partition in partitions)
         total_gone = sum(partition.gone for partition in partitions)
+        perdus = self._surveyor.perdus(sum(partition.unread for partition in partitions))
         return Result(
-            complete=not total_gone,
+            complete=not total_gone and not perdus,
             since="beginning" if self._options.since is None else self._options.since.isoformat(),
             duration_s=round(duration_s, 3),
             added=added,
             messages_per_s=round(added / duration_s, 1),
             gone=total_gone,
+            perdus=perdus,
             files_gone=tuple(sorted(self._files_gone)),
             files_unreadable=tuple(sorted(self._files_unreadable)),
             partitions=tuple(partitions),

@@ -4,11 +4,13 @@ import logging
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
+import pyarrow.compute as pc
 from confluent_kafka import Consumer, TopicPartition
 
 from processors.identity import TopicIdentity
-from salesviews import lake, manifest, topics
+from salesviews import event, lake, manifest, topics, views
 from salesviews.errors import LakeError
 from salesviews.lake import Lake
 from salesviews.settings import Settings
@@ -78,6 +80,19 @@ class Lack:
     def lost(self) -> Ranges:
         """Positions that Bronze lacks and Kafka does not hold any more; not all need have been messages."""
         return self.missing.within(self.start, self.low)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What Bronze lacks of a source partition and Kafka has deleted.
+
+    :param gone: messages that Silver has judged, and positions of which nothing says that they were none
+    :param unread: positions that Silver has counted and has no message of: deleted before they were read, or never
+        messages
+    """
+
+    gone: Ranges
+    unread: Ranges
 
 
 @dataclass(frozen=True)
@@ -171,22 +186,48 @@ class Surveyor:
             return self._ends[source.partition]
         return max(recorded, self._counted[source])
 
-    def gone(self, found: Survey) -> dict[SourcePartition, Ranges]:
-        """The messages that Bronze lacks and nothing can bring back.
+    def losses(self, found: Survey) -> dict[SourcePartition, Losses]:
+        """What Bronze lacks and Kafka cannot bring back.
 
         Of what Kafka has deleted Silver knows which positions were messages, as far as it has counted.
         """
         lost = {lack.source: lack.lost for lack in found.lacks}
         known = {source: self._counted[source] for source in lost if len(lost[source]) and source in self._counted}
-        if not known:
-            return lost
+        empty: dict[SourcePartition, Ranges] = {}
         try:
-            listings = [files.listing(self._lake, table) for table in (lake.CLEAN, lake.REJECTED)]
-            empty = holdings.missing(self._lake, listings, known, self._memory_mb)
+            if known:
+                listings = [files.listing(self._lake, table) for table in (lake.CLEAN, lake.REJECTED)]
+                empty = holdings.missing(self._lake, listings, known, self._memory_mb)
         except LakeError as error:
             _log.warning("which of the deleted positions were messages cannot be told, all are named: %s", error)
-            return lost
-        return {source: ranges - empty.get(source, NONE) for source, ranges in lost.items()}
+        return {
+            source: Losses(ranges - empty.get(source, NONE), ranges & empty.get(source, NONE))
+            for source, ranges in lost.items()
+        }
+
+    def perdus(self, unread: int) -> int:
+        """How many of the unread positions were messages, which Kafka deleted before they were read: `qualite` counts
+        them by the hour of the message after them. Where it cannot be read, all of them may be.
+
+        :param unread: of all source partitions together
+        """
+        if not unread:
+            return 0
+        table = lake.of_view(views.QUALITE)
+        try:
+            newest = manifest.read(self._lake)
+            if newest is None:
+                return unread
+            listed = newest.listing(self._lake, table)
+            rows = files.rows(self._lake, listed, listed.files)
+        except LakeError as error:
+            _log.warning("which of the deleted positions were messages cannot be told, all are named: %s", error)
+            return unread
+        is_asked = pc.equal(rows.column("motif"), event.PERDU)
+        if self._since_ms is not None:
+            since = views.HOUR.start(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=self._since_ms))
+            is_asked = pc.and_(is_asked, pc.greater_equal(rows.column(views.HOUR.column), since))
+        return min(unread, int(pc.sum(rows.filter(is_asked).column("messages")).as_py() or 0))
 
 
 def _counted(source: Lake) -> dict[SourcePartition, int] | None:

@@ -69,8 +69,11 @@ def replay(since: datetime | None, as_json: bool, drop_unreadable: bool, memory_
     It can run beside a live pipeline, beside an ingest process that keeps ending (which then goes on by itself), and
     without any. It can be stopped at any time and run again.
 
-    The exit status is 0 when Bronze has all that it, Kafka or Silver knows of, 1 when messages are gone for good, 2
-    when it could not run, or not to its end.
+    The exit status is 0 when Bronze has all that it, Kafka or Silver knows of; 1 when messages are gone for good; 2
+    when it could not run, or not to its end. Gone are those that Bronze lacks and Kafka has deleted, which a backup of
+    Bronze may have; and those that Kafka deleted before they were read, which nothing has: they are told apart as soon
+    as views has counted past them (`perdu` in `qualite`), and have status 1 before and after. With --from, what was
+    lost before that time is not asked for.
     """
     settings = begin()
     from processors import replay

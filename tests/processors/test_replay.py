@@ -20,7 +20,7 @@ from pipelines import read_topic
 from processors import filling, replay, survey
 from processors.outbox import Outbox
 from processors.replay import Options
-from salesviews import lake, topics, typed
+from salesviews import lake, topics, typed, views
 from salesviews import settings as settings_module
 from salesviews.errors import ReplayError
 from salesviews.machine import ports
@@ -396,7 +396,42 @@ def test_what_silver_knows_to_be_empty_is_not_gone(played: Played) -> None:
     result = played.run()
     [part] = [part for part in result.partitions if part.gone]
     assert (part.topic_id, part.partition, part.start, part.end) == (TOPIC_ID, 0, 0, 35)
-    assert (part.gone, part.gone_ranges, part.empty) == (12, ((18, 20), (25, 35)), 5)
+    assert (part.gone, part.gone_ranges, part.unread, part.empty) == (12, ((18, 20), (25, 35)), 5, 0)
+    assert result.perdus == 0
+
+
+def test_what_was_deleted_unread_stays_a_loss_when_views_has_counted_it(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law: positions that Kafka deleted before they were read are gone as long as nobody has counted past them, and
+    then `perdu`, of which `qualite` knows how many; the status is the same, and no hole of Bronze is named that a
+    backup could fill. A time after them does not ask for them.
+    """
+    maker = LakeMaker(played.lake)
+    maker.send(0, [b"{}"] * 10, skipped=150, lost=146)
+    maker.checkpoint()
+    with monkeypatch.context() as patched:
+        patched.setattr(survey, "_counted", lambda _: {SourcePartition(TOPIC_ID, 0, played.settings.topic): 0})
+        before = played.run()
+    after = played.run()
+    [old] = [part for part in after.partitions if part.topic_id == TOPIC_ID]
+    assert [(result.gone, result.perdus, result.complete) for result in (before, after)] == [
+        (150, 0, False),
+        (0, 146, False),
+    ]
+    assert (old.gone, old.unread, old.empty, old.held_before) == (0, 150, 0, 10)
+    assert played.run(since=START + timedelta(days=3650)).complete
+
+
+def test_a_quality_that_cannot_be_read_clears_no_loss(played: Played) -> None:
+    """Law: where nothing tells which positions were messages, all that were never read are named."""
+    maker = LakeMaker(played.lake)
+    maker.send(0, [b"{}"] * 10, skipped=7, lost=3)
+    maker.checkpoint()
+    assert played.run().perdus == 3
+    for file in Path(played.lake.uri(lake.of_view(views.QUALITE))).rglob("*.parquet"):
+        file.write_bytes(b"PAR1")
+    assert played.run().perdus == 7
 
 
 def test_a_silver_that_cannot_be_read_is_no_obstacle_to_mending(played: Played) -> None:

@@ -9,13 +9,15 @@ from salesviews import cli, replay_result
 from salesviews.replay_result import Partition, Result
 from salesviews.tables.ranges import Ranges
 
-WHOLE = Partition("v", "id-a", 0, 0, 2_000, 0, 5, 1_990, 5, 0, (), 2.0, 995.0)
-HELD = Partition("v", "id-a", 1, 0, 10, 0, 10, 0, 0, 0, (), 0.0, 0.0)
-GONE = Partition("v", "id-a", 2, 0, 3_000, 900, 1_900, 200, 0, 900, ((0, 600), (700, 1_000)), 1.0, 200.0)
-RESULT = Result(True, "beginning", 2.5, 1_990, 796.0, 0, (), (), (WHOLE, HELD))
+WHOLE = Partition("v", "id-a", 0, 0, 2_000, 0, 5, 1_990, 5, 0, 0, (), 2.0, 995.0)
+HELD = Partition("v", "id-a", 1, 0, 10, 0, 10, 0, 0, 0, 0, (), 0.0, 0.0)
+GONE = Partition("v", "id-a", 2, 0, 3_000, 900, 1_900, 200, 0, 0, 900, ((0, 600), (700, 1_000)), 1.0, 200.0)
+RESULT = Result(True, "beginning", 2.5, 1_990, 796.0, 0, 0, (), (), (WHOLE, HELD))
 LOSSES = replace(
     RESULT, complete=False, gone=900, files_gone=("jour=1/a",), files_unreadable=("/b",), partitions=(WHOLE, GONE)
 )
+
+NEVER_READ = replace(RESULT, complete=False, perdus=5, partitions=(replace(WHOLE, added=1_983, unread=7), HELD))
 
 
 def test_a_person_is_told_what_was_done() -> None:
@@ -37,6 +39,14 @@ def test_losses_are_named() -> None:
     assert lines[-1].startswith("900 MESSAGES ARE GONE FOR GOOD")
 
 
+def test_what_was_never_read_is_told_apart() -> None:
+    """Law: what no backup can have is not said to be gone from Bronze; nor is it said that Bronze has everything."""
+    lines = replay_result.text(NEVER_READ).splitlines()
+    assert "  7 positions were deleted by Kafka, and no message of them was ever read" in lines
+    assert lines[-1].startswith("5 MESSAGES WERE NEVER READ")
+    assert not any("GONE" in line or "Bronze has every" in line for line in lines)
+
+
 def test_only_the_first_ranges_of_many_are_kept() -> None:
     """A million holes do not make a million lines; that there are more is shown."""
     ranges = replay_result.first(Ranges.of((start, start + 1) for start in range(0, 10_000, 2)))
@@ -46,7 +56,7 @@ def test_only_the_first_ranges_of_many_are_kept() -> None:
     assert line.endswith("36, 38, …")
 
 
-@pytest.mark.parametrize(("result", "status"), [(RESULT, 0), (LOSSES, 1)])
+@pytest.mark.parametrize(("result", "status"), [(RESULT, 0), (LOSSES, 1), (NEVER_READ, 1)])
 def test_the_command_ends_with_what_became_of_the_messages(
     monkeypatch: pytest.MonkeyPatch, result: Result, status: int
 ) -> None:
