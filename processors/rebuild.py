@@ -210,6 +210,7 @@ class _Rebuild:
             made.judge()  # 3
             self._check_bronze(made)
             lost, compared = self._compare(made, announced)
+            roll_ups = self._compare_roll_ups(made, announced)
             if not self._options.is_dry:
                 seeds = self._prepare_topics(made, announced, new)  # 4
                 new = self._write(made, announced, replace(new, sequence=typed.last_sequence(seeds - 1)))  # 5, 6
@@ -222,6 +223,7 @@ class _Rebuild:
                 snapshot=None if self._options.is_dry else new.id,
                 messages=made.messages,
                 valid=made.valid,
+                valid_before=made.valid_before,
                 order="as they were counted before" if made.is_order_kept else _by_time(made.order_lost_because),
                 lost=lost,
                 duration_s=round(duration_s, 3),
@@ -229,6 +231,7 @@ class _Rebuild:
                 positions={str(source): end for source, end in sorted(positions.items())},
                 notes=tuple(self._notes),
                 views=tuple(each.change for each in compared.values()),
+                roll_ups=roll_ups,
             )
         finally:
             recount.close()
@@ -371,6 +374,18 @@ class _Rebuild:
                 lost = made.keep_lost(before)
             compared[view] = changes.compare(view, before, made.view(view), self._options.shown)
         return lost, compared
+
+    def _compare_roll_ups(self, made: Regeneration, announced: Manifest) -> tuple[changes.ViewChange, ...]:
+        """After the views, as what Kafka lost is taken over with them. A roll-up may be all that a program changes."""
+        return tuple(
+            changes.compare(
+                roll_up,
+                self._old_rows(lake.of_roll_up(roll_up), announced),
+                made.roll_up(roll_up),
+                self._options.shown,
+            ).change
+            for roll_up in views.ROLL_UPS
+        )
 
     def _old_rows(self, table: Table, announced: Manifest) -> pa.Table | None:
         if table.name not in announced.tables:

@@ -13,6 +13,7 @@ from salesviews.audit.changes import ViewChange
 class Result:
     """
     :param snapshot: the id of the manifest that serves the new generation; None where it was only computed
+    :param valid: sales that count: rows of ``ventes_clean``; ``valid_before`` is how many there were, None: not known
     :param order: how messages of several partitions were put in order
     :param lost: positions that Kafka deleted before they were read, taken over from the old figures
     :param notes: what could not be taken over or compared
@@ -22,6 +23,7 @@ class Result:
     snapshot: int | None
     messages: int
     valid: int
+    valid_before: int | None
     order: str
     lost: int
     duration_s: float
@@ -29,6 +31,7 @@ class Result:
     positions: dict[str, int]
     notes: tuple[str, ...]
     views: tuple[ViewChange, ...]
+    roll_ups: tuple[ViewChange, ...]
 
 
 def as_json(result: Result) -> dict[str, Any]:
@@ -48,7 +51,9 @@ def _lines(result: Result) -> Iterator[str]:
     )
     yield f"Order: {result.order}"
     yield from result.notes
-    yield from changes.lines(result.views)
+    yield from changes.lines((*result.views, *result.roll_ups))
+    if result.valid_before not in (None, result.valid):
+        yield f"ventes_clean: {result.valid_before:,} -> {result.valid:,} rows"
     if result.snapshot is None:
         yield "Nothing was replaced: this was a dry run."
     else:

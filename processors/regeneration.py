@@ -39,6 +39,8 @@ class Regeneration:
         self.messages = 0
         self.valid = 0
         """Sales that count."""
+        self.valid_before: int | None = None
+        """Rows of ``ventes_clean`` in the snapshot before; None where they are not known."""
         self.is_order_kept = False
         """Whether the total order is that of the snapshot before."""
         self.order_lost_because = ""
@@ -73,6 +75,7 @@ class Regeneration:
         if self._before.is_empty:
             raise LakeError("there were no figures before.")
         self._recount.load_places()
+        [(self.valid_before,)] = self._query("SELECT count(*) FROM places WHERE is_clean")
         self._recount.forget_strangers()
 
     def _find_gone(self) -> None:

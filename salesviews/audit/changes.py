@@ -1,6 +1,6 @@
-"""What a rebuild changes: the view tables of the snapshot before, compared with the new ones.
+"""What a rebuild changes: the views and roll-ups of the snapshot before, compared with the new ones.
 
-It is for the review of a change of rules or views: how many keys of each view, how much money, and which keys the most.
+It is for the review of a change of rules or views: how many keys of each table, how much money, which keys the most.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,12 +11,15 @@ import duckdb
 import pyarrow as pa
 
 from salesviews.audit.differences import name
-from salesviews.views import Combination, Unit, View
+from salesviews.views import Combination, RollUp, Unit, View
 
 
 @dataclass(frozen=True)
 class Total:
-    """A measure of all rows of a view together; None where the view did not have it, or does not exist."""
+    """A measure of all rows of a view together; None where the view did not have it, or does not exist.
+
+    A roll-up has none: means and distinct clients do not add up.
+    """
 
     measure: str
     before: str | None
@@ -36,6 +39,7 @@ class Example:
 @dataclass(frozen=True)
 class ViewChange:
     """
+    :param view: a view's name, or a roll-up's
     :param is_comparable: both sides have the same key columns: otherwise all rows count as removed and added
     :param examples: the largest changes of the measure that changed the most
     """
@@ -65,20 +69,24 @@ class Compared:
     removed_keys: pa.Table
 
 
-def compare(view: View, before: pa.Table | None, after: pa.Table, shown: int) -> Compared:
+def compare(of: View | RollUp, before: pa.Table | None, after: pa.Table, shown: int) -> Compared:
     """
-    :param before: the rows that the view had; None where it did not exist, or cannot be read
+    :param before: the rows that its table had; None where it did not exist, or cannot be read
     :param after: the rows of its table now
     :param shown: how many examples
     """
-    keys = [*view.key_names, view.window.column]
+    keys, columns_of = (
+        ([*of.key_names, of.window.column], of.measure_names)
+        if isinstance(of, View)
+        else (list(of.group), tuple(figure.name for figure in of.columns))
+    )
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         is_comparable = before is not None and set(keys) <= set(before.column_names)
         held = before if before is not None else after.schema.empty_table()
         connection.register("before", held if is_comparable else after.schema.empty_table())
         connection.register("after", after)
-        measures = [each for each in view.measure_names if each in held.column_names or not is_comparable]
+        measures = [each for each in columns_of if each in held.column_names or not is_comparable]
         same = " AND ".join(f"b.{name(key)} = a.{name(key)}" for key in keys)
         differs = " OR ".join(f"b.{name(each)} IS DISTINCT FROM a.{name(each)}" for each in measures) or "false"
         columns = [f"coalesce(b.{name(key)}, a.{name(key)}) AS {name(key)}" for key in keys] + [
@@ -94,15 +102,15 @@ def compare(view: View, before: pa.Table | None, after: pa.Table, shown: int) ->
             "SELECT count(*) FILTER (is_added), count(*) FILTER (is_removed), count(*) FROM compared"
         ).fetchall()
         change = ViewChange(
-            view.name,
+            of.name,
             is_comparable,
             0 if before is None else before.num_rows,
             after.num_rows,
             added,
             removed if is_comparable else held.num_rows if before is not None else 0,
             total - added - removed,
-            tuple(_totals(connection, view, before, after)),
-            tuple(_examples(connection, keys, measures, view, shown)) if is_comparable else (),
+            tuple(_totals(connection, of, before, after)) if isinstance(of, View) else (),
+            tuple(_examples(connection, keys, measures, of, shown)) if is_comparable else (),
         )
         gone = connection.sql(f"SELECT {', '.join(map(name, keys))} FROM compared WHERE is_removed").to_arrow_table()
         return Compared(change, gone)
@@ -131,13 +139,14 @@ def _examples(
     connection: duckdb.DuckDBPyConnection,
     keys: Sequence[str],
     measures: Sequence[str],
-    view: View,
+    of: View | RollUp,
     shown: int,
 ) -> Iterator[Example]:
     if not measures:
         return
-    moments = {measure.name for measure in view.measures if measure.unit is Unit.MOMENT_US}
-    money = {measure.name for measure in view.measures if measure.is_money}
+    columns = of.measures if isinstance(of, View) else of.columns
+    money = {each.name for each in columns if each.is_money}
+    moments = {each.name for each in of.measures if each.unit is Unit.MOMENT_US} if isinstance(of, View) else set()
 
     def number(side: str, measure: str) -> str:
         column = name(f"{side}_{measure}")

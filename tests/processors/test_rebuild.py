@@ -8,23 +8,27 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 import witnessed
+from deltalake import write_deltalake
 from lakes import DEDUP_DAYS, START, TOPIC_ID
 from pipelines import comparable
 from witnessed import WitnessedLake
 
-from processors import rebuild
+from processors import rebuild, rebuild_result
 from processors.generation_topics import GenerationTopics
 from processors.rebuild_result import Result
-from salesviews import audit, lake, manifest, seed
+from salesviews import audit, lake, manifest, seed, views
 from salesviews import settings as settings_module
 from salesviews.audit import audit_result
 from salesviews.errors import BrokerError, FencedError, RebuildError
 from salesviews.manifest import Manifest
 from salesviews.settings import Settings
+from salesviews.tables import files
 from salesviews.typed import SourcePartition
 from sinks.bronze import stream_name
+from sinks.overwrites import named_files, write_manifest
 
 OPTIONS = rebuild.Options(memory_mb=256, wait_s=0)
 
@@ -97,8 +101,6 @@ def newest(of: WitnessedLake) -> Manifest:
 
 def shown(of: WitnessedLake) -> dict[str, Any]:
     """What a reader of the newest manifest sees, by table."""
-    from salesviews.tables import files
-
     found = newest(of)
     tables = {}
     for table in lake.SILVER:
@@ -127,11 +129,56 @@ def test_a_rebuild_of_sound_figures_changes_none(own: WitnessedLake) -> None:
     before = shown(own)
     result = run(own)
     assert (result.generation, result.order) == (1, "as they were counted before")
-    assert not any(view.is_change for view in result.views)
+    assert not any(each.is_change for each in (*result.views, *result.roll_ups))
+    assert result.valid_before == result.valid
+    assert "No figure changes." in rebuild_result.text(result).splitlines()
+    assert "ventes_clean" not in rebuild_result.text(result)
     assert result.lost == 2 * (1 + 2)
     assert shown(own) == before
     assert newest(own).successor is None
     assert_audit_holds(own)
+
+
+@pytest.mark.parametrize("roll_up", views.ROLL_UPS, ids=lambda roll_up: roll_up.name)
+def test_a_roll_up_that_changes_is_told(own: WitnessedLake, roll_up: views.RollUp) -> None:
+    """Law: where nothing but a roll-up differs, as after a change of its declaration, the rebuild says so, with both
+    values of a row; and replaces it.
+    """
+    table, column = lake.of_roll_up(roll_up), roll_up.columns[-1].name
+    found = newest(own)
+    rows = files.rows(own.lake, found.listing(own.lake, table), found.listing(own.lake, table).files)
+    place = rows.column_names.index(column)
+    other = pc.multiply(rows.column(place), 2)
+    write_deltalake(own.lake.open(table), rows.set_column(place, rows.schema.field(column), other), mode="overwrite")
+    handle = own.lake.open(table)
+    tables = {**found.tables, table.name: handle.version()}
+    named = {**found.files, table.name: named_files(own.lake, handle, table, ())}
+    write_manifest(own.lake, replace(found, id=found.id + 1, tables=tables, files=named))
+    told = run(own, options=replace(OPTIONS, is_dry=True))
+    changed = [each for each in (*told.views, *told.roll_ups) if each.is_change]
+    assert [(each.view, each.changed, each.added, each.removed) for each in changed] == [
+        (roll_up.name, rows.num_rows, 0, 0)
+    ]
+    assert changed[0].examples[0].key.keys() == set(roll_up.group)
+    text = rebuild_result.text(told)
+    assert "No figure changes." not in text
+    assert f"{roll_up.name}: {rows.num_rows:,} -> {rows.num_rows:,} rows: 0 added, 0 removed" in text
+    run(own)
+    assert_is_oracle(own)
+
+
+def test_sales_that_count_again_are_told(own: WitnessedLake) -> None:
+    """Law: that ``ventes_clean`` has other rows is told, though every figure stays."""
+    table, found = lake.CLEAN, newest(own)
+    own.lake.open(table).delete("client_id = 3")
+    write_manifest(
+        own.lake, replace(found, id=found.id + 1, tables={**found.tables, table.name: own.lake.open(table).version()})
+    )
+    result = run(own)
+    assert result.valid_before is not None
+    assert result.valid_before < result.valid
+    lines = rebuild_result.text(result).splitlines()
+    assert f"ventes_clean: {result.valid_before:,} -> {result.valid:,} rows" in lines
 
 
 def test_a_dry_run_writes_nothing(own: WitnessedLake) -> None:
