@@ -11,7 +11,7 @@ method that is overridden here changes.
 import gc
 import operator
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
 from time import perf_counter
@@ -26,6 +26,7 @@ from quixstreams.exceptions.base import QuixException
 from quixstreams.kafka.configuration import ConnectionConfig
 from quixstreams.kafka.consumer import raise_for_msg_error
 from quixstreams.models import SerializationContext, Serializer
+from quixstreams.state.exceptions import InvalidStoreChangelogOffset
 
 from processors.tiers import Int64s
 from salesviews import metrics, topics
@@ -148,13 +149,18 @@ _ROCKSDB = ("IO error", "Corruption", "Invalid argument", "NotFound")
 """How what RocksDB says begins: it comes as a plain ``Exception``."""
 
 
-def _said_by_rocksdb(error: BaseException | None) -> str | None:
-    """What RocksDB says in an error or in what caused it; None where it is not part of it."""
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what caused it, and so on."""
     while error is not None:
-        if type(error) is Exception and str(error).startswith(_ROCKSDB):
-            return str(error)
+        yield error
         error = error.__cause__ or error.__context__
-    return None
+
+
+def _said_by_rocksdb(error: BaseException) -> str | None:
+    """What RocksDB says in an error or in what caused it; None where it is not part of it."""
+    return next(
+        (str(each) for each in _causes(error) if type(each) is Exception and str(each).startswith(_ROCKSDB)), None
+    )
 
 
 class ColumnarApplication(Application):
@@ -229,7 +235,7 @@ class ColumnarApplication(Application):
         end, and so are the signal handlers, which hold the application: DuckDB complains at length of what is not.
 
         :raises BrokerError: if Kafka fails it: nothing is lost, and another process goes on from what is committed
-        :raises StateError: if the files of its state are damaged, or another process uses them
+        :raises StateError: if the files of its state are damaged, another process uses them, or Kafka has less of it
         """
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         gc.freeze()
@@ -244,6 +250,13 @@ class ColumnarApplication(Application):
                 raise StateError(
                     f"The state in {self._state_folder} cannot be used: {reason}. If another process uses it, stop one "
                     "of them. If its files are damaged, delete the folder: all of it comes back from Kafka."
+                ) from error
+            if any(isinstance(each, InvalidStoreChangelogOffset) for each in _causes(error)):
+                raise StateError(
+                    f"The state in {self._state_folder} is ahead of its changelog topics in Kafka at {self._broker}: "
+                    "they were deleted or cut, or the folder comes from another Kafka. Without it nothing is known of "
+                    "the sums: run `salesviews rebuild`, which computes them from Bronze, with a state of its own; "
+                    "then the folder can be deleted."
                 ) from error
             if not isinstance(error, KafkaException | QuixException):
                 raise

@@ -10,14 +10,16 @@ from unittest import mock
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 from quixstreams import Application
 from quixstreams.checkpointing.exceptions import CheckpointProducerTimeout
 from quixstreams.exceptions.assignment import PartitionAssignmentError
 
 from processors import ingest
 from processors.columnar import Shared, split
-from salesviews import topics
+from salesviews import lake, manifest, topics
 from salesviews.errors import BrokerError, StateError
+from salesviews.lake import Lake
 from salesviews.settings import Settings
 
 MESSAGES = 500
@@ -111,3 +113,46 @@ def test_a_state_that_cannot_be_used_is_named(settings: Callable[..., Settings])
     folder = re.escape(str(used.state_folder))
     with mock.patch.object(Application, "run", run), pytest.raises(StateError, match=f"{folder}.*delete the folder"):
         application.run()
+
+
+def test_a_state_whose_changelog_is_lost_is_named(
+    settings: Callable[..., Settings], start_process: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    """Law: changelogs that were deleted and made again, beside a state that was not, are told with the folder and with
+    what computes the sums again: Kafka itself answers as it must.
+    """
+    used = settings(PARTITIONS=1, SNAPSHOT_INTERVAL_S=0.2, BRONZE_INTERVAL_S=0.2)
+    topics.create(used)
+    producer = Producer(used.kafka_config)
+    start_process("ingest", settings=used)
+    counting = start_process("views", settings=used)
+    target = Lake.of(used)
+    for sent in (1, 2, 3):  # a snapshot of each: the state is that far
+        producer.produce(used.topic, b"{}")
+        producer.flush()
+        eventually(
+            lambda sent=sent: (
+                target.exists(lake.SNAPSHOTS)
+                and (newest := manifest.read(target)) is not None
+                and sum(newest.positions.values()) == sent
+            )
+        )
+    assert counting.terminate() == 0
+    admin = AdminClient(used.kafka_config)
+    group = topics.views_group(used)
+    lost = [name for name in admin.list_topics(timeout=10).topics if name.startswith(f"changelog__{group}")]
+    assert lost
+    for deleted in admin.delete_topics(lost).values():
+        deleted.result()
+    eventually(lambda: not set(lost) & set(admin.list_topics(timeout=10).topics))
+    for made in admin.create_topics(
+        [NewTopic(name, 1, config={"cleanup.policy": "compact"}) for name in lost]
+    ).values():
+        made.result()
+    for name in lost:  # something is in it: less than the state has
+        producer.produce(name, b"", key=b"")
+    producer.flush()
+    counting = start_process("views", settings=used)
+    assert counting.popen.wait(60) == 1
+    assert str(used.state_folder / group) in counting.output.splitlines()[-1]
+    assert "salesviews rebuild" in counting.output.splitlines()[-1]
