@@ -162,6 +162,11 @@ class Manifest:
         :raises LakeError: if the version that it names cannot be read
         """
         if table.name not in self.tables:
+            if self.successor is not None:
+                raise LakeError(
+                    f"Snapshot {self.id} names no version of {table.name}: generation {self.successor}, which "
+                    "`salesviews rebuild` is computing, will have it. Where the rebuild was interrupted, run it again."
+                )
             raise LakeError(
                 f"Snapshot {self.id} names no version of {table.name}: a program with other views wrote it. "
                 "`salesviews rebuild` computes this program's views from Bronze."

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from deltalake import write_deltalake
 
-from salesviews import lake
+from salesviews import lake, manifest
 from salesviews.errors import LakeError
+from salesviews.manifest import Manifest
 from web.snapshot import LISTING_INTERVAL_S, NoSnapshotError, SnapshotStore
 
 JANUARY = datetime(2025, 1, 15, 10, tzinfo=UTC)
@@ -256,10 +257,19 @@ def test_a_manifest_without_a_table_names_it(store: SnapshotStore, silver: Any) 
     tables = {name: version for name, version in named.tables.items() if name != "silver/qualite"}
     older = type(named)(**{**vars(named), "id": named.id + 1, "tables": tables})
     write_deltalake(silver.lake.open(lake.SNAPSHOTS), older.to_arrow(), mode="overwrite")
-    with pytest.raises(LakeError, match="silver/qualite"):
+    with pytest.raises(LakeError, match="silver/qualite: a program with other views wrote it"):
         store.refresh()
     with store.read() as snapshot:
         assert snapshot.manifest == named
+
+
+def test_figures_that_are_being_computed_are_told_as_such(store: SnapshotStore, silver: Any, clock: Any) -> None:
+    """Law: while a rebuild computes what is lost, its manifest names no table: it says so, and accuses no program."""
+    announced = Manifest(0, clock(), 0, manifest.EMPTY_SEQUENCE, {}, False, {}, successor=3)
+    write_deltalake(silver.lake.open(lake.SNAPSHOTS), announced.to_arrow(), mode="overwrite")
+    with pytest.raises(LakeError, match="generation 3, which `salesviews rebuild` is computing") as raised:
+        store.refresh()
+    assert "other views" not in str(raised.value)
 
 
 def test_a_lake_made_anew_is_found(store: SnapshotStore, silver: Any, elapsed: list[float], clock: Any) -> None:
