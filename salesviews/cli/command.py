@@ -43,10 +43,13 @@ def tell(result: object, by: Told, as_json: bool) -> None:
     click.echo(json.dumps(by.as_json(result), indent=2, ensure_ascii=False) if as_json else by.text(result))
 
 
+LOG_LEVEL = "LOG_LEVEL"
+
+
 class Command(click.Command):
     """A command whose help names the settings that matter to it, and examples.
 
-    :param settings: names of rows of ``SETTINGS``
+    :param settings: names of rows of ``SETTINGS``, beside the level of the log, which all have
     :param stopped: where 1 is a verdict: says what an interrupt leaves, and the command ends with 2 then
     """
 
@@ -59,7 +62,7 @@ class Command(click.Command):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.settings = settings
+        self.settings = (*settings, *(() if LOG_LEVEL in settings else (LOG_LEVEL,)))
         self.examples = examples
         self.stopped = stopped
 
@@ -117,18 +120,8 @@ CLIENT = (
     *("BROKER", "KAFKA_OPTIONS", "KAFKA_SECURITY_PROTOCOL", "KAFKA_CA_FILE", "KAFKA_CERTIFICATE_FILE"),
     *("KAFKA_KEY_FILE", "KAFKA_SASL_MECHANISM", "KAFKA_USERNAME", "KAFKA_PASSWORD", "KAFKA_PORT", "TOPIC"),
 )
-INSTANCE = (
-    "HOME",
-    "BROKER",
-    "KAFKA_PORT",
-    "TOPIC",
-    "PARTITIONS",
-    "HOST",
-    "PORT",
-    "WEB_TOKEN",
-    "METRICS_PORT",
-    "INGEST_PROCESSES",
-)
+INSTANCE = tuple(row.name for row in settings_module.SETTINGS if row.name != "INSTANCE")
+"""What ``up`` and ``demo`` pass on to the processes; they name each of them themselves."""
 
 
 @click.group(

@@ -69,7 +69,7 @@ def broker(download: bool) -> None:
         broker.run(settings)
 
 
-@commands.command(settings=(*CLIENT, "PARTITIONS"))
+@commands.command(settings=("HOME", *LAKE, *CLIENT, "PARTITIONS"))
 @click.option("--wait", "timeout_s", default=60.0, metavar="SECONDS", help="How long Kafka may take to answer.")
 def topics(timeout_s: float) -> None:
     """Create the Kafka topics that do not exist, as soon as Kafka answers."""
@@ -97,7 +97,10 @@ def ingest() -> None:
 
 
 @commands.command(
-    settings=("HOME", *LAKE, *CLIENT, "SNAPSHOT_INTERVAL_S", "DEDUP_DAYS", "INSTANCE", "HOST", "METRICS_PORT")
+    settings=(
+        *("HOME", *LAKE, *CLIENT, "PARTITIONS", "SNAPSHOT_INTERVAL_S", "DEDUP_DAYS"),
+        *("INSTANCE", "HOST", "METRICS_PORT"),
+    )
 )
 def views() -> None:
     """Run the views process: typed batches to clean sales, views, snapshots.
@@ -110,7 +113,7 @@ def views() -> None:
     views.run(settings)
 
 
-@commands.command(settings=("HOME", *LAKE, "HOST", "PORT", "WEB_TOKEN", *CLIENT))
+@commands.command(settings=("HOME", *LAKE, "HOST", "PORT", "WEB_TOKEN", *CLIENT, "RETENTION_DAYS", "RETENTION_STEP_S"))
 def web() -> None:
     """Run the web server: dashboard and JSON API, from the snapshots."""
     from web import server

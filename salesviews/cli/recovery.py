@@ -32,7 +32,7 @@ class _Since(click.ParamType[datetime | None]):
 
 
 @commands.command(
-    settings=("HOME", *LAKE, *CLIENT),
+    settings=("HOME", *LAKE, *CLIENT, "PARTITIONS"),
     examples=(
         "salesviews replay                              everything that Kafka holds and Bronze lacks",
         "salesviews replay --from 2026-01-31            what Kafka received since then, in less time",
@@ -105,7 +105,7 @@ def _left_by_rebuild() -> str:
 
 
 @commands.command(
-    settings=("HOME", *LAKE, *CLIENT, "DEDUP_DAYS"),
+    settings=("HOME", *LAKE, *CLIENT, "PARTITIONS", "DEDUP_DAYS"),
     examples=(
         "salesviews rebuild --dry-run      what it would change, and nothing else",
         "salesviews rebuild                the same, and the new figures replace the old ones",

@@ -2,7 +2,9 @@
 
 import contextlib
 import http.server
+import inspect
 import json
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ import pytest
 import witnessed
 from click.testing import CliRunner
 from deltalake import write_deltalake
+from programs import ROOT
 from witnessed import WitnessedLake
 
 from processors import rebuild, replay
@@ -23,7 +26,7 @@ from salesviews import __version__, audit, cli, lake, lineage, manifest, views
 from salesviews import settings as settings_module
 from salesviews.audit import audit_result
 from salesviews.errors import SalesviewsError
-from salesviews.machine import broker, ports
+from salesviews.machine import broker, instance, ports
 from salesviews.tables import files
 
 TIMEOUT_S = 30.0
@@ -107,6 +110,71 @@ def test_help_of_a_command_says_what_it_is_for_and_which_settings_matter(name: s
             assert parameter.help
         else:
             assert parameter.human_readable_name in command.help
+
+
+WORKS_IN = {
+    "topics": (),
+    "ingest": ("processors/ingest.py", "processors/columnar.py", "processors/identity.py"),
+    "views": ("processors/views.py", "processors/columnar.py"),
+    "web": ("web/*.py", "web/routes/*.py"),
+    "generate": ("salesviews/simulation/generate.py",),
+    "audit": (),
+    "lineage": (),
+    "replay": ("processors/replay.py", "processors/survey.py", "processors/filling.py", "processors/spans.py"),
+    "rebuild": ("processors/rebuild.py", "processors/generation_topics.py"),
+    "maintain": (),
+    "status": ("salesviews/status.py",),
+    "probe": ("salesviews/pulse.py",),
+}
+"""The files, beside its own function, in which a command reads its settings."""
+
+TAKES = {
+    r"Lake\.of\(": {"HOME", "LAKE", "S3_ENDPOINT", "S3_REGION", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"},
+    r"\bPulse\(": {"HOME", "INSTANCE"},
+    r"metrics\.serve\(": {"HOST", "METRICS_PORT"},
+    r"topics\.create\(": {"BROKER", "TOPIC", "PARTITIONS"},
+    r"settings\.kafka_config\b": {
+        *("BROKER", "KAFKA_OPTIONS", "KAFKA_SECURITY_PROTOCOL", "KAFKA_CA_FILE", "KAFKA_CERTIFICATE_FILE"),
+        *("KAFKA_KEY_FILE", "KAFKA_SASL_MECHANISM", "KAFKA_USERNAME", "KAFKA_PASSWORD"),
+    },
+    r"settings\.state_folder\b": {"HOME"},
+    r"settings\.url\b": {"HOST", "PORT"},
+    **{rf"settings\.{row.name.lower()}\b": {row.name} for row in settings_module.SETTINGS},
+}
+"""What is written where a setting is read, and the settings."""
+
+
+@pytest.mark.parametrize("name", WORKS_IN)
+def test_help_of_a_command_omits_no_setting_that_it_reads(name: str) -> None:
+    """Law: what the files of a command read of the settings is in its help; so is the level of the log."""
+    command = cli.commands.commands[name]
+    files_of = [path for pattern in WORKS_IN[name] for path in ROOT.glob(pattern)]
+    assert len(files_of) >= len(WORKS_IN[name])
+    sources = [inspect.getsource(inspect.unwrap(command.callback)), *(path.read_text() for path in files_of)]
+    read = {
+        setting
+        for pattern, settings in TAKES.items()
+        for setting in settings
+        if any(re.search(pattern, source) for source in sources)
+    }
+    assert read
+    assert read | {"LOG_LEVEL"} <= set(command.settings), (read | {"LOG_LEVEL"}) - set(command.settings)
+
+
+def test_help_of_all_processes_together_names_all_their_settings() -> None:
+    """Law: `up` and `demo` take what any process that they start takes; each setting is one of a process."""
+    started = instance.parts(settings_module.read({}))
+    taken = {setting for part in started for setting in cli.commands.commands[part.commands[0][3]].settings}
+    declared = {row.name for row in settings_module.SETTINGS}
+    assert taken | {"INGEST_PROCESSES"} == declared
+    for name in ("up", "demo"):
+        assert set(cli.commands.commands[name].settings) == declared - {"INSTANCE"}, "they name each process"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_log(name: str) -> None:
+    """Law: each says how much it logs, once."""
+    assert cli.commands.commands[name].settings.count("LOG_LEVEL") == 1
 
 
 def test_version() -> None:
