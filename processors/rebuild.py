@@ -25,7 +25,7 @@ crash before 9 leaves, the next rebuild deletes.
 import logging
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -44,6 +44,7 @@ from salesviews.audit import changes
 from salesviews.audit.recount import Recount
 from salesviews.errors import BrokerError, FencedError, LakeError, RebuildError, SalesviewsError
 from salesviews.lake import Lake, Table
+from salesviews.maintenance.history import Shelf
 from salesviews.manifest import Manifest
 from salesviews.settings import Settings
 from salesviews.tables import files
@@ -170,6 +171,8 @@ class _Rebuild:
         self._lake = Lake.of(settings)
         self._notes: list[str] = []
         self._goes_back = False
+        self._served: Mapping[SourcePartition, int] = {}
+        """What was covered by figures whose manifest cannot be read any more."""
 
     def run(self) -> Result:
         announced = self._newest() if self._options.is_dry else self._announce()  # 1
@@ -282,14 +285,51 @@ class _Rebuild:
             _log.info("The announcement is withdrawn: generation %d goes on", announced.generation)
 
     def _readable_manifest(self) -> Manifest:
-        """The newest manifest; one of empty figures where there is none, or none that can be read."""
+        """The newest manifest that can be read of the newest generation; one of empty figures where there is none.
+
+        Where a later one cannot be read, the figures are older than those that were served, and are kept in their
+        order. Bronze has to reach what was served all the same (``_served``): else the new figures would go back.
+        """
         nothing = Manifest(0, self._clock(), 0, manifest.EMPTY_SEQUENCE, {}, False, {})
         try:
             return manifest.read(self._lake) or nothing
         except LakeError as error:
-            self._notes.append(f"The old figures are not known: {error}")
-            generations = self._lake.open(lake.SNAPSHOTS).transaction_version(GENERATION) or 0
-            return replace(nothing, generation=generations)
+            generation = self._lake.open(lake.SNAPSHOTS).transaction_version(GENERATION) or 0
+            found = self._earlier_manifest(generation)
+            known = "not known" if found is None else f"those of snapshot {found.id}, the newest that can be read"
+            self._notes.append(f"The old figures are {known}: {error}")
+            return found or replace(nothing, generation=generation)
+
+    def _earlier_manifest(self, generation: int) -> Manifest | None:
+        """The newest kept manifest of a generation that can be read, with its sales as they are now."""
+        shelf = Shelf(self._lake)
+        try:
+            kept = shelf.look().all
+        except LakeError as error:
+            self._notes.append(f"Nor are those before them: {error}")
+            return None
+        self._served = kept[-1].positions
+        for each in kept[::-1]:
+            if each.generation != generation:
+                continue
+            try:
+                found = shelf.manifest(each)
+            except LakeError as error:
+                _log.info("snapshot %d is not what the rebuild begins with: %s", each.id, error)
+                continue
+            if found.tables:
+                return self._with_sales_of_now(found)
+        return None
+
+    def _with_sales_of_now(self, found: Manifest) -> Manifest:
+        """While its generation is appended to, the newest version has its rows; the one it names may be cleaned up."""
+        versions = {}
+        for table in (lake.CLEAN, lake.REJECTED):
+            handle = self._lake.open(table)
+            covered = handle.transaction_version(append_stream(table, found.generation))
+            if covered is not None and found.sequence <= covered < CLOSED:
+                versions[table.name] = handle.version()
+        return replace(found, tables={**found.tables, **versions})
 
     def _files_of_appended(self, before: Manifest) -> dict[str, Any]:
         """The files of the append-only tables: this is the old generation's last snapshot, for time travel."""
@@ -309,14 +349,13 @@ class _Rebuild:
     def _wait_for_bronze(self, announced: Manifest) -> tuple[files.Listing, int, dict[SourcePartition, int]]:
         """The version of Bronze that is computed from, how many rows it has, and the positions that it covers."""
         deadline = time.monotonic() + self._options.wait_s
+        wanted_ends = {**announced.positions, **self._served}
         while True:
             handle = self._lake.open(lake.BRONZE)
             listed = files.of_handle(handle, lake.BRONZE)
-            sources = _sources(self._lake, listed) | announced.positions.keys()
+            sources = _sources(self._lake, listed) | wanted_ends.keys()
             covered = {source: handle.transaction_version(stream_name(source)) or 0 for source in sources}
-            behind = {
-                source: (covered[source], end) for source, end in announced.positions.items() if covered[source] < end
-            }
+            behind = {source: (covered[source], end) for source, end in wanted_ends.items() if covered[source] < end}
             if not behind:
                 return listed, handle.count(), covered
             if time.monotonic() >= deadline:

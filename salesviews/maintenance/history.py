@@ -5,6 +5,7 @@ Recent snapshots are the versions of ``silver/snapshots``. Older ones are rows o
 removes versions from the log. So a reader that looks at the log first, and at the retained ones after, misses none.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ from salesviews.tables.delta_log import Log
 
 PARAMETER = "as_of"
 """The name of the question's parameter, for errors."""
+
+_log = logging.getLogger(__name__)
 
 _LONGEST_ID = 18
 _BATCH_ROWS = 1_000
@@ -199,12 +202,14 @@ class History:
         :raises ExpiredError: if it went since
         :raises LakeError: naming the file that cannot be read
         """
+        return self._with_sales(self._read(of))
+
+    def _read(self, of: Summary) -> Manifest:
         try:
-            found = self._shelf.manifest(of)
+            return self._shelf.manifest(of)
         except LakeError:
             self.find(of.id)  # it may have gone, or have been moved, while it was read
-            found = self._shelf.manifest(of)
-        return self._with_sales(found)
+            return self._shelf.manifest(of)
 
     def resolve(self, asked: int | datetime) -> Manifest:
         """``find``, then ``manifest``."""
@@ -216,18 +221,39 @@ class History:
         The versions that it names may have left the log. The last manifest of its generation has all its rows: by
         versions while it is the newest of all, and by files where a rebuild closed the generation.
         """
-        last = next(each for each in self._shelf.look().all[::-1] if each.generation == found.generation)
-        if last.id == found.id:
-            return found
-        if self._closing is None or self._closing.summary != last:
-            self._closing = self._shelf.manifest(last)
-        closing = self._closing
         names = (lake.CLEAN.name, lake.REJECTED.name)
+        if (closing := self._closing_of(found, names)) is None:
+            return found
         return replace(
             found,
             tables={**found.tables, **{name: closing.tables[name] for name in names}},
             files={**found.files, **{name: closing.files[name] for name in names if name in closing.files}},
         )
+
+    def _closing_of(self, found: Manifest, names: Sequence[str]) -> Manifest | None:
+        """The last manifest of its generation that can be read and names these tables; None if none after it does.
+
+        Others say nothing of the sales: a damaged one, and that with which a rebuild closed figures that it did not
+        know. Each one after ``found`` has all its rows.
+        """
+        for each in self._shelf.look().all[::-1]:
+            if each.id <= found.id:
+                break
+            if each.generation != found.generation:
+                continue
+            if self._closing is not None and self._closing.summary == each:
+                return self._closing
+            try:
+                closing = self._read(each)
+            except (LakeError, ExpiredError) as error:
+                _log.warning(
+                    "Snapshot %d does not say where the sales of snapshot %d are: %s", each.id, found.id, error
+                )
+                continue
+            if all(name in closing.tables for name in names):
+                self._closing = closing
+                return closing
+        return None
 
     def _by_id(self, asked: int, there: Sequence[Summary]) -> Summary:
         if not there:

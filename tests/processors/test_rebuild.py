@@ -4,13 +4,14 @@ import random
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 import pytest
 import witnessed
+from aging import contents
 from deltalake import write_deltalake
 from lakes import DEDUP_DAYS, START, TOPIC_ID
 from pipelines import comparable
@@ -19,14 +20,17 @@ from witnessed import WitnessedLake
 from processors import rebuild, rebuild_result
 from processors.generation_topics import GenerationTopics
 from processors.rebuild_result import Result
-from salesviews import audit, lake, manifest, seed, views
+from salesviews import audit, lake, maintenance, manifest, seed, views
 from salesviews import settings as settings_module
 from salesviews.audit import audit_result
-from salesviews.errors import BrokerError, FencedError, RebuildError
+from salesviews.errors import BrokerError, FencedError, LakeError, RebuildError
+from salesviews.maintenance.history import History
+from salesviews.maintenance.retention import Retention
 from salesviews.manifest import Manifest
 from salesviews.settings import Settings
 from salesviews.tables import files
 from salesviews.typed import SourcePartition
+from sinks.appends import writer_properties
 from sinks.bronze import stream_name
 from sinks.overwrites import named_files, write_manifest
 
@@ -272,6 +276,51 @@ def test_damaged_silver_is_replaced(own: WitnessedLake, table: lake.Table) -> No
     result = run(own)
     assert victim.name in " ".join((result.order, *result.notes))
     assert_audit_holds(own)
+
+
+def damage_newest_manifest(of: WitnessedLake) -> None:
+    [uri] = of.lake.open(lake.SNAPSHOTS).file_uris()
+    file = Path(of.lake.uri(lake.SNAPSHOTS), Path(uri).name)
+    file.write_bytes(file.read_bytes()[:-9])
+
+
+@pytest.mark.parametrize("is_maintained", [False, True], ids=["recent", "retained"])
+def test_where_the_newest_manifest_is_damaged_the_one_before_it_is_what_is_replaced(
+    own: WitnessedLake, is_maintained: bool
+) -> None:
+    """Law: every other snapshot answers as before, sales too; the order is kept, and nothing is lost."""
+    now = datetime.now(UTC)
+    every = Retention(days=36_500, step_s=0, recent_s=0)
+    if is_maintained:
+        options = maintenance.Options(every, grace_s=0, small_files=2)
+        assert maintenance.run(own.lake, options, writer_properties, lambda: now).is_done
+    before = {each: contents(own.lake, History(own.lake, every, lambda: now).resolve(each)) for each in range(1, 5)}
+    damage_newest_manifest(own)
+    result = run(own)
+    assert any("those of snapshot 3, the newest that can be read" in note for note in result.notes)
+    assert result.order == "as they were counted before"
+    history = History(own.lake, every, lambda: now)
+    for intact in (1, 2, 3):
+        assert contents(own.lake, history.resolve(intact)) == before[intact]
+    with pytest.raises(LakeError, match="Restore the file"):
+        history.resolve(4)
+    assert_audit_holds(own)
+
+
+def test_bronze_that_is_behind_figures_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """Law: figures never go back behind what was served, also where its manifest is damaged: its commit says where."""
+    own = WitnessedLake(tmp_path / "lake")
+    bronze, earlier = Path(own.lake.uri(lake.BRONZE)), tmp_path / "earlier"
+    for first_id in (1, 1_000):
+        own.send(0, witnessed.payloads(random.Random(first_id), 9, first_id, START, []))
+        own.checkpoint()
+        if first_id == 1:
+            shutil.copytree(bronze, earlier)
+    shutil.rmtree(bronze)
+    earlier.rename(bronze)
+    damage_newest_manifest(own)
+    with pytest.raises(RebuildError, match=r"Bronze covers ventes\[0\].* up to 9, the figures cover it up to 18"):
+        run(own)
 
 
 STEPS = ("announce", "topics", "silver/hourly_sales", "silver/top_produits", "silver/ventes_clean", "swap")

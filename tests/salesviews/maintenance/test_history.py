@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from aging import INTERVAL, RETENTION, START, AgingLake
+from aging import INTERVAL, RETENTION, START, AgingLake, contents
 from deltalake import write_deltalake
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +13,8 @@ from salesviews import lake
 from salesviews.errors import ExpiredError, LakeError, ParameterError, UnknownSnapshotError
 from salesviews.maintenance import history
 from salesviews.maintenance.history import History
+from salesviews.manifest import EMPTY_SEQUENCE, Manifest
+from sinks import overwrites
 
 HOUR = timedelta(hours=1)
 
@@ -131,6 +133,23 @@ def test_a_time_before_the_oldest_that_is_kept(
         found.find(START + 3 * INTERVAL)
     with pytest.raises(UnknownSnapshotError, match="they began at 2026-01-01T00:24:00Z"):
         found.find(START + INTERVAL)
+
+
+def test_manifests_that_do_not_tell_where_the_sales_are_are_passed_over(aging: AgingLake, found: History) -> None:
+    """Law: a rebuild that knew no figures closes a generation without tables, and one of its manifests may be damaged:
+    every other snapshot of it answers as it did.
+    """
+    for _ in range(3):
+        aging.snapshot()
+    [damaged] = aging.lake.open(lake.SNAPSHOTS).file_uris()
+    Path(damaged).write_bytes(b"no parquet")
+    for number, generation in ((5, 0), (6, 1)):
+        overwrites.write_manifest(aging.lake, Manifest(number, aging.now, generation, EMPTY_SEQUENCE, {}, False, {}))
+    for number in (1, 2, 3):
+        assert contents(aging.lake, found.resolve(number)) == aging.shown[number]
+    with pytest.raises(LakeError, match=Path(damaged).name):
+        found.resolve(4)
+    assert found.resolve(5).tables == {}
 
 
 def test_a_list_that_is_not_what_the_manifests_say_is_refused(aging: AgingLake, found: History) -> None:
