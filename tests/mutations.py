@@ -69,6 +69,13 @@ MUTATIONS = (
         ("tests/salesviews/maintenance/test_history.py", "-k", "passed_over"),
     ),
     Mutation(
+        "maintenance deletes what a recent manifest that cannot be read may need",
+        "salesviews/maintenance/__init__.py",
+        "work.first = named.get(work.table.name, work.log.oldest)",
+        "work.first = named.get(work.table.name, work.log.newest)",
+        ("tests/salesviews/maintenance/test_maintenance.py", "-k", "damaged_manifest"),
+    ),
+    Mutation(
         "a replay hands on nothing that Bronze records",
         "processors/survey.py",
         "return min(self.recorded, max(self.counted, self.low))",

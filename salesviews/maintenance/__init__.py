@@ -7,8 +7,9 @@ that keeps its old time, and is there before the log that names it, would be del
 2. Keep history: copy to ``silver/snapshots_retained`` the manifests that stay of those that are not recent any more,
    drop those beyond retention, and record up to which snapshot this was decided: one commit.
 3. Clean up logs: make a checkpoint where there is none, and delete what lies before the versions that the oldest recent
-   manifest names.
-4. Compact small files of the append-only tables.
+   manifest names. Where that one cannot be read, nothing of Silver: what it may need stays.
+4. Compact small files of the append-only tables: not while a generation is being computed, which reads all of Bronze
+   and replaces what was counted.
 5. Delete data files that are in no version that is left in a log and in no manifest that is kept.
 
 A crash between two steps leaves less done, and nothing wrong: the next run decides the same and goes on. What one step
@@ -134,12 +135,14 @@ class _Work:
 class _History:
     """What step 2 decided.
 
-    :param first: the manifest of the oldest snapshot that stays a version of ``silver/snapshots``; None: there is none
+    :param first: the oldest snapshot that stays a version of ``silver/snapshots``; None: there is none
+    :param named: its manifest; None where it cannot be read
     :param retained: how many earlier ones are kept
     :param copied: manifests that are retained from now on
     """
 
-    first: Manifest | None
+    first: Summary | None
+    named: Manifest | None
     recent: int
     retained: int
     copied: Sequence[Manifest]
@@ -161,6 +164,7 @@ class _Maintenance:
         self._clock = clock
         self._shelf = Shelf(source)
         self._works: dict[str, _Work] = {}
+        self._problems: list[str] = []
 
     def run(self) -> Result:
         started_at, started_s = self._clock(), time.monotonic()
@@ -170,12 +174,13 @@ class _Maintenance:
                 f"There is no table in {self._lake.root}. Is SALESVIEWS_LAKE the right address? The processors create "
                 "the tables when they start."
             )
-        newest = manifest.read(self._lake) if lake.SNAPSHOTS.name in self._works else None
+        newest, is_known = self._newest()
         self._set_properties(newest)  # 1
         history = self._keep_history()  # 2
-        self._set_firsts(history.first)
+        self._set_firsts(history)
         self._clean_up_logs()  # 3
-        self._compact(newest)  # 4
+        if is_known and (newest is None or newest.successor is None):
+            self._compact()  # 4
         self._delete_files(history, started_at)  # 5
         return Result(
             is_dry_run=self._options.is_dry_run,
@@ -186,8 +191,16 @@ class _Maintenance:
             copied=len(history.copied),
             dropped=len(history.dropped),
             tables=tuple(map(self._result, self._works.values())),
-            problems=tuple(history.problems),
+            problems=(*self._problems, *history.problems),
         )
+
+    def _newest(self) -> tuple[Manifest | None, bool]:
+        """The newest manifest, if there is one, and whether that is known."""
+        try:
+            return manifest.read(self._lake) if lake.SNAPSHOTS.name in self._works else None, True
+        except LakeError as error:
+            self._problems.append(f"The newest manifest cannot be read. Nothing is compacted. {error}")
+            return None, False
 
     # ---- 1 ----
 
@@ -233,13 +246,17 @@ class _Maintenance:
             days = {_day(each.created_at) for each in copied} | {_day(each.created_at) for each in dropped}
             if not self._write_retained(kept, recent[0].id, days or {_day(now)}, held & stay.keys(), copied):
                 return None
+        first, named = next(iter(recent), None), None
         try:
-            named = self._shelf.manifest(recent[0]) if recent else None
-        except LakeError:
+            named = self._shelf.manifest(first) if first else None
+        except LakeError as error:
             if self._shelf.look().decided != kept.decided:
                 return None
-            raise
-        return _History(named, len(recent), len(held) - len(dropped) + len(copied), copied, dropped, problems)
+            problems.append(
+                f"The manifest of snapshot {recent[0].id}, the oldest recent one, cannot be read: what it may need "
+                f"stays, and no log of Silver is cleaned up until it is not recent any more. {error}"
+            )
+        return _History(first, named, len(recent), len(held) - len(dropped) + len(copied), copied, dropped, problems)
 
     def _readable(self, leaving: Iterable[Summary]) -> tuple[list[Manifest], list[str]]:
         """The manifests that can be kept, and why others cannot."""
@@ -285,17 +302,18 @@ class _Maintenance:
 
     # ---- 3 ----
 
-    def _set_firsts(self, first: Manifest | None) -> None:
-        """Each manifest from the ``first`` on names these versions or later ones.
+    def _set_firsts(self, history: _History) -> None:
+        """Each manifest from the first on names these versions or later ones. Where it names none, all stay.
 
         The views process, when it starts, goes back to what the newest one names.
         """
         since = self._options.retention.recent(self._clock())
+        named = {} if history.named is None else history.named.tables
         for work in self._works.values():
             if work.table is lake.SNAPSHOTS:
-                work.first = 0 if first is None else first.id
+                work.first = 0 if history.first is None else history.first.id
             elif work.table in lake.SILVER:
-                work.first = 0 if first is None else first.tables.get(work.table.name, 0)
+                work.first = named.get(work.table.name, work.log.oldest)
             else:
                 work.first = work.log.first_since(since)
 
@@ -320,10 +338,7 @@ class _Maintenance:
 
     # ---- 4 ----
 
-    def _compact(self, newest: Manifest | None) -> None:
-        """Not while a generation is being computed: that reads all of Bronze, and replaces what was counted."""
-        if newest is not None and newest.successor is not None:
-            return
+    def _compact(self) -> None:
         for work in self._sound(APPEND_ONLY):
             with self._working_on(work):
                 for partition, count in self._small_files(work.table).items():

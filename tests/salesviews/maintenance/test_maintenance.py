@@ -20,6 +20,7 @@ from salesviews.maintenance.history import History
 from salesviews.maintenance.retention import Retention
 from salesviews.manifest import Manifest
 from salesviews.views import HOURLY_SALES
+from sinks import overwrites
 from sinks.appends import covered
 from sinks.bronze import stream_name
 from sinks.silver import named_files
@@ -378,6 +379,52 @@ def test_a_snapshot_that_cannot_be_read_is_not_kept_and_named(aging: AgingLake) 
     assert name in result.problems[0]
     assert aging.maintain().is_done
     assert_kept_snapshots_answer(aging)
+
+
+def test_a_damaged_manifest_that_is_recent_is_named_and_the_rest_is_maintained(aging: AgingLake) -> None:
+    """Law: before a rebuild and in the hour after it; once the file is restored, its snapshot answers as it did."""
+    grown(aging, 12)
+    assert aging.maintain(small_files=1000).is_done
+    aging.age(10 * HOUR)
+    newest = aging.newest()
+    [name] = aging.lake.open(lake.SNAPSHOTS).file_uris()
+    content = Path(name).read_bytes()
+    Path(name).write_bytes(content[:-9])
+    result = aging.maintain(small_files=2)
+    assert result.problems
+    assert all(name in problem for problem in result.problems)
+    assert sum(table.compacted for table in result.tables) == 0, "a rebuild may be reading them"
+    rows = aging.lake.open(HOURLY).to_pyarrow_table()
+    write_deltalake(aging.lake.open(HOURLY), rows, mode="overwrite")
+    hourly = aging.lake.open(HOURLY)
+    new = replace(
+        newest,
+        tables={**newest.tables, HOURLY.name: hourly.version()},
+        files={**newest.files, HOURLY.name: named_files(aging.lake, hourly, HOURLY, ())},
+    )
+    for number in (14, 15):
+        write_manifest(aging, replace(new, id=number, created_at=aging.now))
+    result = aging.maintain(small_files=2)
+    assert [name in problem for problem in result.problems] == [True]
+    assert [table.table for table in result.tables if table.problem] == []
+    assert {table.table: table.compacted for table in result.tables}[lake.BRONZE.name] == 12
+    Path(name).write_bytes(content)
+    assert aging.maintain().is_done
+    assert 13 in assert_kept_snapshots_answer(aging)
+
+
+def test_a_manifest_without_tables_may_be_the_oldest_recent_one(aging: AgingLake) -> None:
+    """Law: a rebuild that knew no figures announces itself by one; the logs stay as they are while it is that."""
+    grown(aging, 24)
+    aging.age(3 * HOUR)
+    assert aging.maintain().is_done
+    newest = aging.newest()
+    overwrites.write_manifest(aging.lake, replace(newest, id=26, created_at=aging.now, tables={}, files={}))
+    aging.age(2 * HOUR)
+    assert aging.maintain().is_done
+    write_manifest(aging, replace(newest, id=27, created_at=aging.now))
+    aging.age(2 * HOUR)
+    assert aging.maintain().is_done
 
 
 def test_a_lake_whose_snapshots_were_made_anew_forgets_the_old_ones(aging: AgingLake) -> None:
