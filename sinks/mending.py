@@ -13,7 +13,7 @@ from deltalake.exceptions import CommitFailedError
 
 from salesviews.errors import LakeError
 from salesviews.lake import Lake, Table
-from salesviews.tables import storage
+from salesviews.tables import files, storage
 from salesviews.tables.storage import Place
 from sinks.appends import writer_properties
 
@@ -23,8 +23,6 @@ _MENDINGS = "replay"
 _ATTEMPTS = 20
 _RETRIES_IN_AN_ATTEMPT = 100
 _SHOWN = 5
-_UNREADABLE = "_unreadable"
-"""The folder of files that were set aside: what begins with an underscore is no business of Delta's."""
 
 
 def state(handle: DeltaTable) -> str:
@@ -97,7 +95,7 @@ def forget_gone(lake: Lake, table: Table) -> tuple[str, ...]:
 def set_aside(lake: Lake, table: Table, file: Place) -> Place:
     """Move a data file that cannot be read out of the way: it is gone for the table, and kept for who looks into it."""
     folder = lake.folder(table)
-    kept = folder / _UNREADABLE / str(file).removeprefix(f"{folder}/")
+    kept = folder / files.SET_ASIDE / str(file).removeprefix(f"{folder}/")
     storage.move(file, kept)
     _log.warning("%s cannot be read, and was moved to %s", file, kept)
     return kept

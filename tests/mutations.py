@@ -76,6 +76,20 @@ MUTATIONS = (
         ("tests/salesviews/maintenance/test_maintenance.py", "-k", "damaged_manifest"),
     ),
     Mutation(
+        "maintenance deletes what retained manifests that cannot be read may need",
+        "salesviews/maintenance/__init__.py",
+        "self._sound(lake.TABLES if is_all else (lake.BRONZE, lake.SNAPSHOTS, lake.RETAINED)):",
+        "self._sound(lake.TABLES):",
+        ("tests/salesviews/maintenance/test_maintenance.py", "-k", "stops_nothing_else"),
+    ),
+    Mutation(
+        "a snapshot that a damaged file may have is said to be kept no more",
+        "salesviews/maintenance/history.py",
+        "and not each.is_given_up(oldest):",
+        "and False:",
+        ("tests/salesviews/maintenance/test_maintenance.py", "-k", "stops_nothing_else"),
+    ),
+    Mutation(
         "a replay hands on nothing that Bronze records",
         "processors/survey.py",
         "return min(self.recorded, max(self.counted, self.low))",

@@ -5,12 +5,14 @@ that keeps its old time, and is there before the log that names it, would be del
 
 1. Set Delta's properties on tables that an older program created.
 2. Keep history: copy to ``silver/snapshots_retained`` the manifests that stay of those that are not recent any more,
-   drop those beyond retention, and record up to which snapshot this was decided: one commit.
+   drop those beyond retention, and record up to which snapshot this was decided: one commit. A day of which a file
+   cannot be read is not written again, but added to; nothing else is dropped then.
 3. Clean up logs: make a checkpoint where there is none, and delete what lies before the versions that the oldest recent
    manifest names. Where that one cannot be read, nothing of Silver: what it may need stays.
 4. Compact small files of the append-only tables: not while a generation is being computed, which reads all of Bronze
    and replaces what was counted.
-5. Delete data files that are in no version that is left in a log and in no manifest that is kept.
+5. Delete data files that are in no version that is left in a log and in no manifest that is kept: none of Silver's
+   while a retained manifest cannot be read.
 
 A crash between two steps leaves less done, and nothing wrong: the next run decides the same and goes on. What one step
 deletes, the step before has made needless for good: a snapshot that was dropped or thinned out never comes back, and
@@ -26,7 +28,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import NoReturn
 
@@ -40,6 +42,7 @@ from salesviews.errors import LakeError
 from salesviews.lake import Lake, Table
 from salesviews.maintenance.history import Kept, Shelf, decisions
 from salesviews.maintenance.maintenance_result import Result, TableResult
+from salesviews.maintenance.retained import Unread, batches, day
 from salesviews.maintenance.retention import Retention, parted
 from salesviews.manifest import Manifest, Summary
 from salesviews.tables import delta_log, files, storage
@@ -241,11 +244,28 @@ class _Maintenance:
         earlier = [each for each in retention.within(kept.all, now) if each.id not in is_recent]
         stay = {each.id: each for each in retention.thinned(earlier)}
         copied, problems = self._readable([each for each in stay.values() if each.id not in held])
-        dropped = [each for each in kept.retained if each.id not in stay]
-        if (leaving or dropped) and not self._options.is_dry_run:
-            days = {_day(each.created_at) for each in copied} | {_day(each.created_at) for each in dropped}
-            if not self._write_retained(kept, recent[0].id, days or {_day(now)}, held & stay.keys(), copied):
+        oldest = retention.oldest(now)
+        unread = [each for each in kept.unread if not each.is_given_up(oldest)]
+        problems += [f"{each.error} What it may need stays: no data file of Silver is deleted." for each in unread]
+        closed = {each.day for each in unread}
+        is_added = any(day(each.created_at) in closed for each in copied)
+        dropped = [
+            each
+            for each in kept.retained
+            if each.id not in stay and not is_added and day(each.created_at) not in closed
+        ]
+        given_up = [
+            each for each in kept.unread if each.is_given_up(oldest) and not is_added and each.day not in closed
+        ]
+        if (leaving or dropped or given_up) and not self._options.is_dry_run:
+            days = {day(each.created_at) for each in [*(each.summary for each in copied), *dropped]} | {
+                each.day for each in given_up
+            }
+            went = {each.id for each in dropped}
+            if not self._write_retained(kept, recent[0].id, set() if is_added else days, held - went, given_up, copied):
                 return None
+            for each in given_up:
+                _log.warning("The earlier snapshots of %s that were in %s are given up", each.day, each.path)
         first, named = next(iter(recent), None), None
         try:
             named = self._shelf.manifest(first) if first else None
@@ -274,28 +294,39 @@ class _Maintenance:
         return found, problems
 
     def _write_retained(
-        self, kept: Kept, first: int, days: set[date], ids: Set[int], copied: Iterable[Manifest]
+        self,
+        kept: Kept,
+        first: int,
+        days: set[date],
+        ids: Set[int],
+        given_up: Iterable[Unread],
+        copied: Iterable[Manifest],
     ) -> bool:
         """Overwrite the days that change: of their rows those of ``ids`` stay, and the copied ones come.
 
-        Gives whether the table was still what was compared with. What is in it before the first decision is of a
-        ``silver/snapshots`` that is gone, and goes.
+        Where no day is named, the copied ones are added. Gives whether the table was still what was compared with. What
+        is in it before the first decision is of a ``silver/snapshots`` that is gone, and goes.
         """
         handle = self._lake.open(lake.RETAINED)
         if handle.transaction_version(decisions(kept.table_id)) != kept.decided:
             return False
-        listed = files.of_handle(handle, lake.RETAINED)
-        rows = files.rows(self._lake, listed, [(day,) for day in sorted(days)])
-        rows = rows.filter(pc.is_in(rows.column("id"), pa.array(ids, pa.int64())))
-        same_days = " OR ".join(f"jour = DATE '{day}'" for day in sorted(days))
+        rows = lake.RETAINED.schema.empty_table()
+        if kept.decided is not None:
+            without = {each.path for each in given_up}
+            listed = files.of_handle(handle, lake.RETAINED)
+            readable = {partition: paths - without for partition, paths in listed.files.items()}
+            rows = files.rows(self._lake, replace(listed, files=readable), [(each,) for each in sorted(days)])
+            rows = rows.filter(pc.is_in(rows.column("id"), pa.array(ids, pa.int64())))
+        rows = pa.concat_tables([rows, *map(_retained_row, copied)]).sort_by("id")
+        decided = CommitProperties(app_transactions=[Transaction(decisions(kept.table_id), first)])
+        same_days = " OR ".join(f"jour = DATE '{each}'" for each in sorted(days))
         try:
-            write_deltalake(
-                handle,
-                pa.concat_tables([rows, *map(_retained_row, copied)]).sort_by("id"),
-                mode="overwrite",
-                predicate=None if kept.decided is None else same_days,
-                commit_properties=CommitProperties(app_transactions=[Transaction(decisions(kept.table_id), first)]),
-            )
+            if kept.decided is None:
+                write_deltalake(handle, rows, mode="overwrite", commit_properties=decided)
+            elif days:
+                write_deltalake(handle, rows, mode="overwrite", predicate=same_days, commit_properties=decided)
+            else:
+                write_deltalake(handle, rows, mode="append", commit_properties=decided)
         except CommitFailedError:
             return False
         return True
@@ -377,9 +408,9 @@ class _Maintenance:
         for work in self._sound(lake.TABLES):
             with self._working_on(work):
                 in_logs[work.table.name] = self._in_log(work)
-        retained = self._retained_files(history)
+        retained, is_all = self._retained_files(history)
         before_s = looked_at.timestamp() - self._options.grace_s
-        for work in self._sound(lake.TABLES):
+        for work in self._sound(lake.TABLES if is_all else (lake.BRONZE, lake.SNAPSHOTS, lake.RETAINED)):
             with self._working_on(work):
                 needed = in_logs[work.table.name] | retained[work.table.name]
                 for path, file in work.files.items():
@@ -406,17 +437,21 @@ class _Maintenance:
         added = self._log(work.table).added(work.first)
         return now | {path for paths in oldest.files.values() for path in paths} | added
 
-    def _retained_files(self, history: _History) -> dict[str, set[str]]:
-        """The files that retained manifests name, by table. In a dry run the table is not yet what was decided."""
+    def _retained_files(self, history: _History) -> tuple[dict[str, set[str]], bool]:
+        """The files that retained manifests name, by table, and whether these are all.
+
+        In a dry run the table is not yet what was decided.
+        """
         found: dict[str, set[str]] = defaultdict(set)
         for each in history.copied:
             for name, of_table in each.files.items():
                 found[name].update(file.path for file in of_table)
         if not self._lake.exists(lake.RETAINED):
-            return found
+            return found, True
         dropped = pa.array([each.id for each in history.dropped], pa.int64())
         listed = files.listing(self._lake, lake.RETAINED)
-        for batch in files.batches(self._lake, listed, ("id", "tables"), _BATCH_ROWS):
+        unread: list[Unread] = []
+        for batch in batches(self._lake, listed, ("id", "tables"), _BATCH_ROWS, unread.append):
             kept = batch.filter(pc.invert(pc.is_in(batch.column("id"), dropped)))
             tables = kept.column("tables").flatten()
             names = tables.field("table").to_pylist()
@@ -424,7 +459,8 @@ class _Maintenance:
             paths = named.flatten().field("path").to_pylist()
             for place, path in zip(pc.list_parent_indices(named).to_pylist(), paths, strict=True):
                 found[names[place]].add(path)
-        return found
+        oldest = self._options.retention.oldest(self._clock())
+        return found, all(each.is_given_up(oldest) for each in unread)
 
     # ---- all steps ----
 
@@ -490,10 +526,6 @@ class _Maintenance:
         )
 
 
-def _day(moment: datetime) -> date:
-    return moment.astimezone(UTC).date()
-
-
 def _retained_row(of: Manifest) -> pa.Table:
-    day = pa.array([_day(of.created_at)], pa.date32())
-    return of.to_arrow().append_column("jour", day).cast(lake.RETAINED.schema)
+    jour = pa.array([day(of.created_at)], pa.date32())
+    return of.to_arrow().append_column("jour", jour).cast(lake.RETAINED.schema)

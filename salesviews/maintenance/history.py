@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 from salesviews import lake, manifest
 from salesviews.errors import ExpiredError, LakeError, ParameterError, UnknownSnapshotError
 from salesviews.lake import Lake
+from salesviews.maintenance import retained
+from salesviews.maintenance.retained import Unread
 from salesviews.maintenance.retention import Retention
 from salesviews.manifest import METADATA, SUMMARY, Manifest, Summary
 from salesviews.tables import delta_log, files
@@ -46,6 +48,7 @@ class Kept:
 
     :param decided: those from this id on are versions of ``silver/snapshots``, of the others none but the retained are
         kept; None where nothing was ever decided
+    :param unread: files of retained ones that cannot be read
     :param table_id: Delta's id of ``silver/snapshots``: a table that was created again begins with id 1, and what was
         retained of the one before is none of its snapshots
     """
@@ -54,6 +57,7 @@ class Kept:
     recent: Sequence[Summary]
     decided: int | None
     table_id: str
+    unread: Sequence[Unread] = ()
 
     @property
     def all(self) -> list[Summary]:
@@ -95,15 +99,24 @@ class Shelf:
         if (log := delta_log.read(self._lake, lake.SNAPSHOTS)) is None:  # 1
             return Kept((), (), None, "")
         states = (_state(log, log.commits[0]), self._retained_state())
-        if states != self._states:  # 2: the log was cleaned up, more is retained, or all is made anew
+        if (
+            states != self._states or self._kept.unread
+        ):  # 2: the log was cleaned up, more is retained, or all is made anew
             kept = self._read_retained()
             if kept.table_id != self._kept.table_id:
                 self._recent = {}
+            self._tell_of_unread(kept)
             self._kept, self._states = kept, states
         first = self._kept.decided or 1
         versions = [version for version in log.commits if version >= first]
         self._recent = {version: self._recent.get(version) or self._summary(log, version) for version in versions}  # 3
         return replace(self._kept, recent=list(self._recent.values()))
+
+    def _tell_of_unread(self, kept: Kept) -> None:
+        known = {each.path for each in self._kept.unread}
+        for each in kept.unread:
+            if each.path not in known and not each.is_set_aside:
+                _log.error("Earlier snapshots of %s cannot be asked for: %s", each.day, each.error)
 
     def _retained_state(self) -> _State | None:
         log = delta_log.read(self._lake, lake.RETAINED)
@@ -119,8 +132,10 @@ class Shelf:
         if (decided := handle.transaction_version(decisions(table_id))) is None:
             return nothing
         listed = files.of_handle(handle, lake.RETAINED)
-        rows = (row for batch in files.batches(self._lake, listed, SUMMARY, _BATCH_ROWS) for row in batch.to_pylist())
-        return Kept(sorted(map(Summary.of_row, rows), key=lambda each: each.id), (), int(decided), table_id)
+        unread: list[Unread] = []
+        read = retained.batches(self._lake, listed, SUMMARY, _BATCH_ROWS, unread.append)
+        found = sorted((Summary.of_row(row) for batch in read for row in batch.to_pylist()), key=lambda each: each.id)
+        return Kept(found, (), int(decided), table_id, unread)
 
     def manifest(self, of: Summary) -> Manifest:
         """The manifest of a snapshot that is kept.
@@ -138,11 +153,13 @@ class Shelf:
 
     def _retained_manifest(self, of: Summary) -> Manifest | None:
         listed = files.listing(self._lake, lake.RETAINED)
-        day = (of.created_at.astimezone(UTC).date(),)
-        of_day = replace(listed, files={day: listed.files.get(day, frozenset())})
-        for batch in files.batches(self._lake, of_day, lake.RETAINED.schema.names, _BATCH_ROWS):
+        of_day = listed.only(lambda partition: partition == (retained.day(of.created_at),))
+        unread: list[Unread] = []
+        for batch in retained.batches(self._lake, of_day, lake.RETAINED.schema.names, _BATCH_ROWS, unread.append):
             for row in batch.filter(pc.equal(batch.column("id"), of.id)).to_pylist():
                 return manifest.of_checked_row(row, f"row {of.id} of {lake.RETAINED.name}")
+        if unread:
+            raise unread[0].error
         return None
 
     def _summary(self, log: Log, version: int) -> Summary:
@@ -176,7 +193,10 @@ class History:
 
     def snapshots(self) -> list[Summary]:
         """Those that can be asked for, the newest first."""
-        return self._retention.within(self._shelf.look().all, self._clock())[::-1]
+        return self._asked_for(self._shelf.look())
+
+    def _asked_for(self, kept: Kept) -> list[Summary]:
+        return self._retention.within(kept.all, self._clock())[::-1]
 
     def find(self, asked: int | datetime) -> Summary:
         """A snapshot by its id, or the one that was served at a time: the newest kept one that was made by then.
@@ -184,14 +204,15 @@ class History:
         :raises ExpiredError: if it is not kept any more
         :raises UnknownSnapshotError: if there never was one
         :raises ParameterError: if the time has not come yet
+        :raises UnreadableError: if a file that cannot be read may have it
         """
-        there = self.snapshots()
+        kept = self._shelf.look()
         if isinstance(asked, int):
-            return self._by_id(asked, there)
+            return self._by_id(asked, kept)
         now = self._clock()
         if asked > now:
             raise ParameterError(PARAMETER, f"{_instant(asked)} has not come yet: it is {_instant(now)}.")
-        return self._by_time(asked, there)
+        return self._by_time(asked, kept)
 
     def manifest(self, of: Summary) -> Manifest:
         """The manifest of a snapshot that was found. ``Manifest.listing`` gives the files of each table.
@@ -255,7 +276,8 @@ class History:
                 return closing
         return None
 
-    def _by_id(self, asked: int, there: Sequence[Summary]) -> Summary:
+    def _by_id(self, asked: int, kept: Kept) -> Summary:
+        there = self._asked_for(kept)
         if not there:
             raise UnknownSnapshotError(f"There is no snapshot {asked}: there is none at all yet.")
         if not 1 <= asked <= there[0].id:
@@ -263,26 +285,40 @@ class History:
         place = next((place for place, each in enumerate(there) if each.id <= asked), len(there))
         if place < len(there) and there[place].id == asked:
             return there[place]
+        self._check_is_read(kept, there[place] if place < len(there) else None, there[place - 1].created_at)
         nearest = " and ".join(map(_shown, there[max(place - 1, 0) : place + 1]))
         raise ExpiredError(
             f"Snapshot {asked} is not kept any more: kept is {self._retention}. The nearest: {nearest}. "
             f"The oldest: {_shown(there[-1])}."
         )
 
-    def _by_time(self, asked: datetime, there: Sequence[Summary]) -> Summary:
+    def _by_time(self, asked: datetime, kept: Kept) -> Summary:
+        there = self._asked_for(kept)
         if not there:
             raise UnknownSnapshotError(f"There was no snapshot at {_instant(asked)}: there is none at all yet.")
         for each in there:
             if each.created_at <= asked:
+                self._check_is_read(kept, each, asked)
                 return each
         if there[-1].id == 1:
             raise UnknownSnapshotError(f"There was no snapshot at {_instant(asked)}: the first is {_shown(there[-1])}.")
+        self._check_is_read(kept, None, asked)
         if asked < (began := self._began()):
             raise UnknownSnapshotError(f"There was no snapshot at {_instant(asked)}: they began at {_instant(began)}.")
         raise ExpiredError(
             f"The snapshot of {_instant(asked)} is not kept any more: kept is {self._retention}. "
             f"The oldest: {_shown(there[-1])}."
         )
+
+    def _check_is_read(self, kept: Kept, before: Summary | None, until: datetime) -> None:
+        """:raises UnreadableError: if a file that cannot be read may have snapshots after one and until a moment"""
+        if before is not None and kept.decided is not None and before.id >= kept.decided:
+            return  # all that are after it are recent
+        oldest = self._retention.oldest(self._clock())
+        since = oldest if before is None else before.created_at
+        for each in kept.unread:
+            if retained.day(since) <= each.day <= retained.day(until) and not each.is_given_up(oldest):
+                raise each.error
 
     def _began(self) -> datetime:
         """When the table of the snapshots was created."""

@@ -26,12 +26,19 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from salesviews.errors import LakeError, UnreadableError
-from salesviews.lake import BRONZE, Lake, Table
+from salesviews.lake import BRONZE, RETAINED, Lake, Table
 from salesviews.tables import storage
 from salesviews.tables.storage import Place
 
 _BATCH_ROWS = 20_000
-_REMEDIES = {BRONZE.name: "`salesviews replay --drop-unreadable` reads its messages from Kafka again"}
+SET_ASIDE = "_unreadable"
+"""The folder of a table's files that were set aside: what begins with an underscore is no business of Delta's."""
+
+_REMEDIES = {
+    BRONZE.name: "`salesviews replay --drop-unreadable` reads its messages from Kafka again",
+    RETAINED.name: f"move it to the folder {SET_ASIDE} in the table's own (if it is gone, put an empty file of its "
+    "name there): the earlier snapshots that it holds are given up then, and recent ones stay",
+}
 
 _PATTERN = re.compile(r"[*?[]")
 _SEARCH_ROWS = 10_000

@@ -14,11 +14,12 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.table import TableOptimizer
 
 from salesviews import lake, maintenance
-from salesviews.errors import ExpiredError, LakeError
+from salesviews.errors import ExpiredError, LakeError, UnreadableError
 from salesviews.lake import Lake
-from salesviews.maintenance.history import History
+from salesviews.maintenance.history import History, Shelf
 from salesviews.maintenance.retention import Retention
 from salesviews.manifest import Manifest
+from salesviews.tables import files
 from salesviews.views import HOURLY_SALES
 from sinks import overwrites
 from sinks.appends import covered
@@ -425,6 +426,85 @@ def test_a_manifest_without_tables_may_be_the_oldest_recent_one(aging: AgingLake
     write_manifest(aging, replace(newest, id=27, created_at=aging.now))
     aging.age(2 * HOUR)
     assert aging.maintain().is_done
+
+
+@pytest.fixture(scope="module")
+def two_days(tmp_path_factory: pytest.TempPathFactory) -> AgingLake:
+    """A lake with retained snapshots of two days; tests take copies of it."""
+    made = AgingLake(tmp_path_factory.mktemp("two days") / "lake")
+    made.age(19 * HOUR)
+    grown(made, 14)
+    made.age(3 * HOUR)
+    grown(made, 12, every=12)
+    assert [path.parent.name for path in retained_files(made)] == ["jour=2026-01-01", "jour=2026-01-02"]
+    return made
+
+
+def retained_files(aging: AgingLake) -> list[Path]:
+    folder = Path(aging.lake.uri(lake.RETAINED))
+    listed = files.listing(aging.lake, lake.RETAINED)
+    return sorted(folder / path for paths in listed.files.values() for path in paths)
+
+
+@pytest.mark.parametrize("day", [1, 2])
+def test_a_damaged_file_of_retained_snapshots_stops_nothing_else(two_days: AgingLake, tmp_path: Path, day: int) -> None:
+    """Law: all others are kept and answer; of its own it is said which file has them, and once that is restored, they
+    answer as they did. Until then it is a problem of each maintenance, which deletes nothing that they need.
+    """
+    aging = two_days.copy(tmp_path / "lake")
+    lost = [each for each in Shelf(aging.lake).look().retained if each.created_at.day == day]
+    assert lost
+    file = retained_files(aging)[day - 1]
+    content = file.read_bytes()
+    file.write_bytes(content[:-5])
+    for _ in range(2):
+        result = aging.maintain(small_files=FEW)
+        assert [file.name in problem and "_unreadable" in problem for problem in result.problems] == [True]
+        assert not [table for table in result.tables if table.problem]
+        history = History(aging.lake, RETENTION, aging)
+        for each in history.snapshots():
+            assert contents(aging.lake, history.resolve(each.id)) == aging.shown[each.id]
+        for each in lost:
+            for asked in (each.id, each.created_at):
+                with pytest.raises(UnreadableError, match=file.name):
+                    history.find(asked)
+        grown(aging, 6)
+    assert history.find(aging.now).id == aging.newest().id
+    file.write_bytes(content)
+    assert {each.id for each in lost} <= set(assert_kept_snapshots_answer(aging))
+    assert aging.maintain(small_files=FEW).is_done
+    assert lost[0].id in assert_kept_snapshots_answer(aging)
+    assert len(retained_files(aging)) == 2
+
+
+def test_a_damaged_file_of_retained_snapshots_can_be_set_aside(two_days: AgingLake, tmp_path: Path) -> None:
+    """Law: what its error says to do gives up the snapshots of that file and no others, and all is well again."""
+    aging = two_days.copy(tmp_path / "lake")
+    before = assert_kept_snapshots_answer(aging)
+    file, other = retained_files(aging)
+    aside = Path(aging.lake.uri(lake.RETAINED)) / files.SET_ASIDE / file.name
+    aside.parent.mkdir()
+    file.rename(aside)
+    aside.write_bytes(b"no parquet")
+    assert aging.maintain(small_files=FEW).is_done
+    left = assert_kept_snapshots_answer(aging)
+    assert 0 < len(set(before) - set(left)) < len(before) - RECENT
+    assert retained_files(aging) == [other]
+    aging.age(2 * HOUR)
+    assert aging.maintain(small_files=FEW).is_done
+    assert data_files(aging, HOURLY) == len(assert_kept_snapshots_answer(aging))
+
+
+def test_a_damaged_file_of_retained_snapshots_beyond_retention_is_dropped(two_days: AgingLake, tmp_path: Path) -> None:
+    """Law: nobody can ask for what is in it, so nobody has to read it."""
+    aging = two_days.copy(tmp_path / "lake")
+    file = retained_files(aging)[0]
+    file.write_bytes(b"no parquet")
+    aging.age(12 * HOUR)
+    grown(aging, 1)
+    assert aging.maintain().is_done
+    assert file not in retained_files(aging)
+    assert_kept_snapshots_answer(aging)
 
 
 def test_a_lake_whose_snapshots_were_made_anew_forgets_the_old_ones(aging: AgingLake) -> None:
