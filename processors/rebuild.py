@@ -178,7 +178,7 @@ class _Rebuild:
         announced = self._newest() if self._options.is_dry else self._announce()  # 1
         try:
             return self._replace(announced)
-        except (SalesviewsError, DeltaError, OSError, duckdb.Error, KeyboardInterrupt):
+        except (Exception, KeyboardInterrupt):
             if not self._options.is_dry:
                 self._withdraw(announced)
             raise

@@ -202,7 +202,7 @@ class RecordTopics(GenerationTopics):
 # ---- Death ----------------------------------------------------------------------------------------------------------
 
 
-class KilledError(Exception):
+class KilledError(BaseException):
     """The process is dead."""
 
 

@@ -83,7 +83,17 @@ def topics(timeout_s: float) -> None:
 
 
 @commands.command(
-    settings=("HOME", *LAKE, *CLIENT, "PARTITIONS", "BRONZE_INTERVAL_S", "INSTANCE", "HOST", "METRICS_PORT")
+    settings=(
+        "HOME",
+        *LAKE,
+        *CLIENT,
+        "PARTITIONS",
+        "BRONZE_INTERVAL_S",
+        "DEDUP_DAYS",
+        "INSTANCE",
+        "HOST",
+        "METRICS_PORT",
+    )
 )
 def ingest() -> None:
     """Run an ingest process: raw sales to Bronze, typed batches, dead letters.

@@ -90,7 +90,10 @@ def _left_by_rebuild() -> str:
     from salesviews import settings as settings_module
     from salesviews.lake import Lake
 
-    on = "Run `salesviews rebuild` again, or `salesviews rebuild --abandon`: then the old generation goes on."
+    on = (
+        "Run `salesviews rebuild` again; or, where no sales are replaced yet, `salesviews rebuild --abandon`: then the "
+        "old generation goes on."
+    )
     try:
         newest = manifest.read(Lake.of(settings_module.read()))
     except SalesviewsError as error:
