@@ -16,7 +16,8 @@ Readers see the old figures until the last step, and the new ones after it. In o
 8. Write the manifest of the new generation: from here on it is served, and processors work for it.
 9. Delete the topics and groups of generations before the one that was replaced: nothing works with them.
 
-A crash before 8 leaves the old figures served and views waiting: run it again, or, before 6, give it up (``abandon``).
+A crash before 8 leaves the old figures served and views waiting: run it again, or, before 6, give it up
+(``announcement.abandon``).
 What is refused, fails or is interrupted before 6 withdraws its announcement, and the old generation goes on. A second
 rebuild announces anew, and the first one then fails in 6 or 8: it is not the newest manifest that it follows. What a
 crash before 9 leaves, the next rebuild deletes.
@@ -36,30 +37,29 @@ import duckdb
 import pyarrow as pa
 from deltalake.exceptions import CommitFailedError, DeltaError
 
+from processors import announcement
+from processors.announcement import CLOSED
 from processors.generation_topics import GenerationTopics
 from processors.rebuild_result import Result
 from processors.regeneration import Regeneration
 from salesviews import definition, event, lake, manifest, typed, views
 from salesviews.audit import changes
 from salesviews.audit.recount import Recount
-from salesviews.errors import BrokerError, FencedError, LakeError, RebuildError, SalesviewsError
+from salesviews.errors import BrokerError, FencedError, LakeError, RebuildError
 from salesviews.lake import Lake, Table
-from salesviews.maintenance.history import Shelf
 from salesviews.manifest import Manifest
 from salesviews.settings import Settings
 from salesviews.tables import files
 from salesviews.typed import SourcePartition
 from sinks.appends import writer_properties
 from sinks.bronze import stream_name
-from sinks.overwrites import GENERATION, WRITER, append_stream, named_files, overwrite, write_manifest
+from sinks.overwrites import WRITER, append_stream, named_files, overwrite, write_manifest
 
 _log = logging.getLogger(__name__)
 
 _POLL_S = 0.5
 _TELL_S = 5.0
 _ATTEMPTS = 5
-CLOSED = 1 << 62
-"""What a stream that takes nothing more says that it covers."""
 
 
 @dataclass(frozen=True)
@@ -99,31 +99,6 @@ def run(
             f"The rebuild did not come to its end. DuckDB says: {error}. It needs space in {tempfile.gettempdir()} "
             "(TMPDIR names another folder), about as much as Bronze has, and memory (--memory). It can be run again."
         ) from error
-
-
-def abandon(target: Lake, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Manifest:
-    """Give up a rebuild that was interrupted: the old generation goes on.
-
-    :raises RebuildError: if there is none, or the old generation cannot go on
-    """
-    found = manifest.read(target)
-    if found is None or found.successor is None:
-        raise RebuildError(f"No rebuild is under way in {target.root}: there is nothing to abandon.")
-    if not found.tables:
-        raise RebuildError(
-            f"There were no figures in {target.root} before the rebuild: no generation can go on. Run `salesviews "
-            "rebuild` again."
-        )
-    for table in (lake.CLEAN, lake.REJECTED):
-        stream = append_stream(table, found.generation)
-        if target.open(table).transaction_version(stream) == CLOSED:
-            raise RebuildError(
-                f"The rebuild has replaced {table.name} already: generation {found.generation} cannot go on. "
-                "Run `salesviews rebuild` again: it comes to its end."
-            )
-    kept = replace(found, id=found.id + 1, created_at=clock(), successor=None, files=_of_overwritten(found))
-    write_manifest(target, kept)
-    return kept
 
 
 class Progress:
@@ -171,21 +146,22 @@ class _Rebuild:
         self._lake = Lake.of(settings)
         self._notes: list[str] = []
         self._goes_back = False
-        self._served: Mapping[SourcePartition, int] = {}
-        """What was covered by figures whose manifest cannot be read any more."""
 
     def run(self) -> Result:
-        announced = self._newest() if self._options.is_dry else self._announce()  # 1
+        if self._options.is_dry:
+            found = self._newest()
+            return self._replace(found, found.positions)
+        begun = announcement.announce(self._lake, self._clock, self._topics(self._settings).newest())  # 1
+        self._notes += begun.notes
         try:
-            return self._replace(announced)
+            return self._replace(begun.manifest, begun.served)
         except (Exception, KeyboardInterrupt):
-            if not self._options.is_dry:
-                self._withdraw(announced)
+            announcement.withdraw(self._lake, self._clock, begun.manifest)
             raise
 
-    def _replace(self, announced: Manifest) -> Result:
+    def _replace(self, announced: Manifest, served: Mapping[SourcePartition, int]) -> Result:
         started = time.monotonic()
-        bronze, total, positions = self._wait_for_bronze(announced)  # 2
+        bronze, total, positions = self._wait_for_bronze(served)  # 2
         new = replace(
             announced,
             id=announced.id + 1,
@@ -247,109 +223,13 @@ class _Rebuild:
             raise RebuildError(f"{self._lake.root} has no snapshot yet: `salesviews views` makes the first one.")
         return found
 
-    def _announce(self) -> Manifest:
-        for table in (lake.BRONZE, *lake.SILVER, lake.SNAPSHOTS):
-            self._lake.create(table)
-        newest = self._topics(self._settings).newest()
-        for _ in range(_ATTEMPTS):
-            before = self._readable_manifest()
-            announced = replace(
-                before,
-                id=self._lake.open(lake.SNAPSHOTS).version() + 1,
-                created_at=self._clock(),
-                caught_up=False,
-                files={**before.files, **self._files_of_appended(before)},
-                successor=max(before.generation, before.successor or 0, newest) + 1,
-            )
-            try:
-                write_manifest(self._lake, announced)
-            except FencedError:
-                continue  # views wrote a snapshot in between
-            _log.info(
-                "Generation %d is announced; the figures of snapshot %d are served until it is complete",
-                announced.successor,
-                announced.id,
-            )
-            return announced
-        raise RebuildError("The manifest moved on at each attempt to announce the rebuild. Run it again.")
-
-    def _withdraw(self, announced: Manifest) -> None:
-        """Let the old generation go on, unless its tables are replaced already, or another rebuild is announced."""
-        try:
-            if self._lake.open(lake.SNAPSHOTS).version() != announced.id:
-                return
-            abandon(self._lake, self._clock)
-        except (SalesviewsError, DeltaError, OSError) as error:
-            _log.warning("The announcement of the rebuild stays, and views waits. %s", error)
-        else:
-            _log.info("The announcement is withdrawn: generation %d goes on", announced.generation)
-
-    def _readable_manifest(self) -> Manifest:
-        """The newest manifest that can be read of the newest generation; one of empty figures where there is none.
-
-        Where a later one cannot be read, the figures are older than those that were served, and are kept in their
-        order. Bronze has to reach what was served all the same (``_served``): else the new figures would go back.
-        """
-        nothing = Manifest(0, self._clock(), 0, manifest.EMPTY_SEQUENCE, {}, False, {})
-        try:
-            return manifest.read(self._lake) or nothing
-        except LakeError as error:
-            generation = self._lake.open(lake.SNAPSHOTS).transaction_version(GENERATION) or 0
-            found = self._earlier_manifest(generation)
-            known = "not known" if found is None else f"those of snapshot {found.id}, the newest that can be read"
-            self._notes.append(f"The old figures are {known}: {error}")
-            return found or replace(nothing, generation=generation)
-
-    def _earlier_manifest(self, generation: int) -> Manifest | None:
-        """The newest kept manifest of a generation that can be read, with its sales as they are now."""
-        shelf = Shelf(self._lake)
-        try:
-            kept = shelf.look().all
-        except LakeError as error:
-            self._notes.append(f"Nor are those before them: {error}")
-            return None
-        self._served = kept[-1].positions
-        for each in kept[::-1]:
-            if each.generation != generation:
-                continue
-            try:
-                found = shelf.manifest(each)
-            except LakeError as error:
-                _log.info("snapshot %d is not what the rebuild begins with: %s", each.id, error)
-                continue
-            if found.tables:
-                return self._with_sales_of_now(found)
-        return None
-
-    def _with_sales_of_now(self, found: Manifest) -> Manifest:
-        """While its generation is appended to, the newest version has its rows; the one it names may be cleaned up."""
-        versions = {}
-        for table in (lake.CLEAN, lake.REJECTED):
-            handle = self._lake.open(table)
-            covered = handle.transaction_version(append_stream(table, found.generation))
-            if covered is not None and found.sequence <= covered < CLOSED:
-                versions[table.name] = handle.version()
-        return replace(found, tables={**found.tables, **versions})
-
-    def _files_of_appended(self, before: Manifest) -> dict[str, Any]:
-        """The files of the append-only tables: this is the old generation's last snapshot, for time travel."""
-        named = {}
-        for table in (lake.CLEAN, lake.REJECTED):
-            if table.name not in before.tables:
-                continue
-            try:
-                handle = self._lake.open(table, before.tables[table.name])
-                named[table.name] = named_files(self._lake, handle, table, before.files.get(table.name, ()))
-            except (SalesviewsError, DeltaError, OSError) as error:
-                self._notes.append(f"Snapshots of generation {before.generation} have no single sales: {error}")
-        return named
-
     # ---- 2 ----
 
-    def _wait_for_bronze(self, announced: Manifest) -> tuple[files.Listing, int, dict[SourcePartition, int]]:
+    def _wait_for_bronze(
+        self, wanted_ends: Mapping[SourcePartition, int]
+    ) -> tuple[files.Listing, int, dict[SourcePartition, int]]:
         """The version of Bronze that is computed from, how many rows it has, and the positions that it covers."""
         deadline = time.monotonic() + self._options.wait_s
-        wanted_ends = {**announced.positions, **self._served}
         while True:
             handle = self._lake.open(lake.BRONZE)
             listed = files.of_handle(handle, lake.BRONZE)
@@ -499,10 +379,6 @@ class _Rebuild:
         else:
             if deleted:
                 _log.info("Topics of older generations are deleted: %s", ", ".join(deleted))
-
-
-def _of_overwritten(found: Manifest) -> dict[str, Any]:
-    return {table.name: found.files[table.name] for table in lake.OVERWRITTEN if table.name in found.files}
 
 
 def _same(rows: pa.Table) -> pa.Table:

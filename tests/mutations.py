@@ -56,9 +56,9 @@ MUTATIONS = (
     ),
     Mutation(
         "a rebuild goes back behind figures whose manifest is damaged",
-        "processors/rebuild.py",
-        "wanted_ends = {**announced.positions, **self._served}",
-        "wanted_ends = announced.positions",
+        "processors/announcement.py",
+        "{**found.positions, **before.served}",
+        "found.positions",
         ("tests/processors/test_rebuild.py", "-k", "figures_that_cannot_be_read"),
     ),
     Mutation(
@@ -273,16 +273,16 @@ MUTATIONS = (
     ),
     Mutation(
         "a generation has the number of one that was lost",
-        "processors/rebuild.py",
-        "max(before.generation, before.successor or 0, newest) + 1",
-        "max(before.generation, before.successor or 0) + 1",
+        "processors/announcement.py",
+        "max(found.generation, found.successor or 0, newest) + 1",
+        "max(found.generation, found.successor or 0) + 1",
         ("tests/processors/test_rebuild.py", "-k", "number_that_another"),
     ),
     Mutation(
         "a refused rebuild leaves views waiting",
         "processors/rebuild.py",
-        "if not self._options.is_dry:\n                self._withdraw(announced)",
-        "if False:\n                self._withdraw(announced)",
+        "announcement.withdraw(self._lake, self._clock, begun.manifest)",
+        "pass",
         ("tests/processors/test_rebuild.py", "-k", "come_to_its_end_lets"),
     ),
     Mutation(

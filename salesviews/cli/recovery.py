@@ -145,13 +145,13 @@ def rebuild(
 
     If Bronze lacks messages that the figures know, it refuses: run `salesviews replay` first, which fills Bronze.
     """
-    from processors import rebuild, rebuild_result
+    from processors import announcement, rebuild, rebuild_result
     from salesviews.lake import Lake
     from salesviews.machine import broker
 
     settings = begin()
     if is_abandoned:
-        kept = rebuild.abandon(Lake.of(settings))
+        kept = announcement.abandon(Lake.of(settings))
         click.echo(f"Generation {kept.generation} goes on, from snapshot {kept.id}.")
         return
     options = rebuild.Options(memory_mb, wait_s, shown, is_dry, accepts_loss)

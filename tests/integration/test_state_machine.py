@@ -37,7 +37,7 @@ from oracle import FIELDS, Message, Oracle, hour_of
 from pipelines import comparable
 from stages import Death, Ingest, KilledError, Record, RecordTopics, Views, World
 
-from processors import rebuild
+from processors import announcement, rebuild
 from salesviews import audit, lake, maintenance, manifest, typed
 from salesviews.audit import audit_result
 from salesviews.errors import FencedError, RebuildError, SalesviewsError
@@ -394,7 +394,7 @@ class Machine(RuleBasedStateMachine):
     def is_abandoned(self, generation: int) -> bool:
         """Whether the generation goes on: a rebuild that fails withdraws by itself, where it has not come too far."""
         try:
-            rebuild.abandon(self.world.lake, lambda: START)
+            announcement.abandon(self.world.lake, lambda: START)
         except RebuildError:
             found = manifest.read(self.world.lake)
             return found is not None and (found.generation, found.successor) == (generation, None)

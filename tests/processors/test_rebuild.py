@@ -17,7 +17,7 @@ from lakes import DEDUP_DAYS, START, TOPIC_ID
 from pipelines import comparable
 from witnessed import WitnessedLake
 
-from processors import rebuild, rebuild_result
+from processors import announcement, rebuild, rebuild_result
 from processors.generation_topics import GenerationTopics
 from processors.rebuild_result import Result
 from salesviews import audit, lake, maintenance, manifest, seed, views
@@ -350,7 +350,8 @@ def crash_at(step: str, is_before: bool, kafka: Kafka, patched: pytest.MonkeyPat
             raise CrashError
 
     kafka.at_begin = beginning
-    patched.setattr(rebuild, "write_manifest", writing_manifest)
+    for module in (announcement, rebuild):
+        patched.setattr(module, "write_manifest", writing_manifest)
     patched.setattr(rebuild, "overwrite", overwriting)
 
 
@@ -373,14 +374,14 @@ def test_a_crash_at_any_step_leaves_old_or_new_figures(
     assert newest(own).generation == int(is_done)
     if newest(own).successor is None:
         with pytest.raises(RebuildError, match="nothing to abandon"):
-            rebuild.abandon(own.lake, lambda: START)
+            announcement.abandon(own.lake, lambda: START)
     elif step == "swap" or (step, is_before) == ("silver/ventes_clean", False):
         with pytest.raises(RebuildError, match="Run `salesviews rebuild` again"):
-            rebuild.abandon(own.lake, lambda: START)
+            announcement.abandon(own.lake, lambda: START)
     else:
         assert not kafka.has_retracted, "what is given up has told nobody that keys are gone"
         given_up = own.copy(Path(own.lake.root).parent / "given up")
-        rebuild.abandon(given_up.lake, lambda: START)
+        announcement.abandon(given_up.lake, lambda: START)
         assert_audit_holds(given_up)
     result = run(own)
     assert result.generation == (1 if (step, is_before) == ("announce", True) else 2), "each has a number of its own"
@@ -406,7 +407,7 @@ def test_a_generation_that_was_given_up_leaves_the_old_one_working(
     own.send(0, more)
     with pytest.raises(FencedError):
         own.checkpoint()
-    rebuild.abandon(own.lake, lambda: START)
+    announcement.abandon(own.lake, lambda: START)
     own.restart()
     own.send(0, more)
     own.checkpoint()
@@ -530,7 +531,7 @@ def test_nothing_is_given_up_for_no_figures(own: WitnessedLake, monkeypatch: pyt
         with pytest.raises(CrashError):
             run(own, kafka)
     with pytest.raises(RebuildError, match="no figures"):
-        rebuild.abandon(own.lake, lambda: START)
+        announcement.abandon(own.lake, lambda: START)
     assert run(own).messages == len(own.sent)
 
 
