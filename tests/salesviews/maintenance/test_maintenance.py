@@ -16,6 +16,7 @@ from deltalake.table import TableOptimizer
 from salesviews import lake, maintenance
 from salesviews.errors import ExpiredError, LakeError, UnreadableError
 from salesviews.lake import Lake
+from salesviews.maintenance import shelving
 from salesviews.maintenance.history import History, Shelf
 from salesviews.maintenance.retention import Retention
 from salesviews.manifest import Manifest
@@ -125,7 +126,7 @@ def effects(at: Callable[[str], None]) -> Iterator[None]:
         return run
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(maintenance, "write_deltalake", around(write_deltalake, "retaining"))
+        patched.setattr(shelving, "write_deltalake", around(write_deltalake, "retaining"))
         patched.setattr(DeltaTable, "create_checkpoint", around(DeltaTable.create_checkpoint, "a checkpoint"))
         patched.setattr(TableOptimizer, "compact", around(TableOptimizer.compact, "compacting"))
         patched.setattr(Path, "unlink", around(Path.unlink, "deleting"))
