@@ -149,17 +149,9 @@ class Counter:
         for source, table in sources.items():
             self._connection.register(source.value, table)
         for view in kept(Kept.IN_WINDOWS):
-            keys = [f"{dimension.sql} AS {dimension.name}" for dimension in view.key]
-            sums = [f"{measure.sql}::HUGEINT AS {measure.name}" for measure in view.measures]
-            columns = ", ".join([*keys, view.start_ms_sql, *sums])
-            query = f"SELECT {columns} FROM {view.source.value} GROUP BY {_places(len(keys) + 1)}"
-            width = len(keys)
-            for row in self._connection.execute(query).fetchall():
+            width = len(view.key)
+            for row in self._connection.execute(view.sums_sql(view.source.value)).fetchall():
                 yield view, row[:width], row[width], list(row[width + 1 :])
-
-
-def _places(count: int) -> str:
-    return ", ".join(str(place + 1) for place in range(count))
 
 
 def _int64s(column: pa.ChunkedArray) -> Int64s:

@@ -11,10 +11,9 @@ import numpy as np
 
 from processors.tiers import Int64s
 from salesviews.errors import GapError
-from salesviews.typed import Interval, SourcePartition
+from salesviews.typed import OFFSET_BITS, Interval, SourcePartition
 
-_OFFSET_BITS = 48
-_OFFSET_MASK = (1 << _OFFSET_BITS) - 1
+_OFFSET_MASK = (1 << OFFSET_BITS) - 1
 
 
 @dataclass
@@ -122,12 +121,16 @@ class Positions:
 
 
 def pack(index: int | Int64s, offsets: Int64s) -> Int64s:
-    return offsets | (index << _OFFSET_BITS)
+    """Positions as one integer each (``typed.OFFSET_BITS``).
+
+    :param index: the numbers of their source partitions, in the order of ``Positions.marks``
+    """
+    return offsets | (index << OFFSET_BITS)
 
 
 def unpack(packed: Int64s) -> tuple[Int64s, Int64s]:
     """Indexes and offsets."""
-    return packed >> _OFFSET_BITS, packed & _OFFSET_MASK
+    return packed >> OFFSET_BITS, packed & _OFFSET_MASK
 
 
 def at_or_after(packed: Int64s, starts: list[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:

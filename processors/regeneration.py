@@ -14,10 +14,10 @@ import pyarrow as pa
 from processors.positions import Boundary, Mark, Positions
 from salesviews import event, lake, seed, typed, views
 from salesviews.audit.differences import name
-from salesviews.audit.recount import DERIVED, OFFSET_BITS, Recount, recomputed
+from salesviews.audit.recount import DERIVED, Recount, recomputed
 from salesviews.errors import LakeError
 from salesviews.manifest import Manifest
-from salesviews.typed import SourcePartition
+from salesviews.typed import OFFSET_BITS, SourcePartition
 from sinks.contents import as_declared
 
 _OFFSET_MASK = (1 << OFFSET_BITS) - 1
@@ -178,7 +178,7 @@ class Regeneration:
         rows = self._recount.connection.sql(
             f"SELECT {', '.join(map(name, table.schema.names))} FROM {recomputed(view)} ORDER BY {order}"
         )
-        return as_declared(rows.to_arrow_table(), table, {each.name for each in view.measures if each.is_money})
+        return as_declared(rows.to_arrow_table(), table, view.money_names)
 
     def roll_up(self, roll_up: views.RollUp) -> pa.Table:
         """The rows of a roll-up's table."""
@@ -187,7 +187,7 @@ class Regeneration:
             f"SELECT {', '.join(map(name, table.schema.names))} FROM {self._recount.roll_up(roll_up)} "
             f"ORDER BY {', '.join(roll_up.group)}"
         )
-        return as_declared(rows.to_arrow_table(), table, {each.name for each in roll_up.columns if each.is_money})
+        return as_declared(rows.to_arrow_table(), table, roll_up.money_names)
 
     def keep_lost(self, found: pa.Table) -> int:
         """Take over what only the snapshot before knows: positions that Kafka deleted before they were read.

@@ -6,6 +6,7 @@ need.
 
 import logging
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
 _CHANGELOG = "changelog__"
 _FOREVER = "-1"
 _BROKER_CLOCK = {"message.timestamp.type": "LogAppendTime"}  # a broker refuses event times more than an hour ahead
+_POLL_S = 0.1
 _DAY_MS = 24 * 3600 * 1000
 _AHEAD = "message.timestamp.after.max.ms"
 _FAR_AHEAD_MS = _DAY_MS
@@ -164,11 +166,23 @@ def create(settings: Settings, generation: int = 0, timeout_s: float = 30.0) -> 
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
+        _wait_until_known(admin, {topic.name for topic in missing}, timeout_s)
     except KafkaException as error:
         raise BrokerError(
             f"The topics cannot be created on {settings.broker}: {error.args[0].str()}. "
             "Is the broker up (`salesviews broker`), and does SALESVIEWS_BROKER name it?"
         ) from error
+
+
+def _wait_until_known(admin: AdminClient, names: set[str], timeout_s: float) -> None:
+    """A topic that another process has just created is not known at once."""
+    deadline_s = time.monotonic() + timeout_s
+    while unknown := names - admin.list_topics(timeout=timeout_s).topics.keys():
+        if time.monotonic() > deadline_s:
+            raise BrokerError(
+                f"Kafka has created {', '.join(sorted(unknown))}, but does not know it {timeout_s:g} s later."
+            )
+        time.sleep(_POLL_S)
 
 
 def warn_of_future_times(settings: Settings, timeout_s: float = 30.0) -> None:

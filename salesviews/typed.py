@@ -29,6 +29,10 @@ ROW_BITS = 20
 """A place in the total order is the typed batch's Kafka offset and, in so many bits, the row in it."""
 
 
+OFFSET_BITS = 48
+"""A packed position has the offset in so many bits, and the number of its source partition above."""
+
+
 def first_sequence(offset: int) -> int:
     """The first place in the total order of the message at an offset of ``ventes-typees``."""
     return offset << ROW_BITS

@@ -237,9 +237,26 @@ class View:
     def measure_names(self) -> tuple[str, ...]:
         return tuple(measure.name for measure in self.measures)
 
+    @property
+    def money_names(self) -> frozenset[str]:
+        """The measures that are amounts."""
+        return frozenset(measure.name for measure in self.measures if measure.is_money)
+
     def combined(self, held: Sequence[int], gained: Sequence[int]) -> list[int]:
         """The measures of two parts of a window's rows together."""
         return [measure.combination.of(*pair) for measure, *pair in zip(self.measures, held, gained, strict=True)]
+
+    def sums_sql(self, relation: str, more: str = "") -> str:
+        """The query of the sums of each key and window: the key, ``start_ms`` of the window, the measures.
+
+        :param relation: with the columns of the source
+        :param more: one more aggregate, named
+        """
+        keys = [f'{dimension.sql} AS "{dimension.name}"' for dimension in self.key]
+        sums = [f'({measure.sql})::HUGEINT AS "{measure.name}"' for measure in self.measures]
+        groups = ", ".join(str(place + 1) for place in range(len(keys) + 1))
+        columns = [*keys, f"{self.start_ms_sql} AS start_ms", *sums, *([more] if more else [])]
+        return f"SELECT {', '.join(columns)} FROM {relation} GROUP BY {groups}"
 
     def rows_sql(self, relation: str, more: str = "") -> str:
         """The query that computes the view's rows: every column of its table, amounts in cents.
@@ -247,19 +264,14 @@ class View:
         :param relation: with the columns of the source
         :param more: one more aggregate, named
         """
-        keys = [f'{dimension.sql} AS "{dimension.name}"' for dimension in self.key]
-        sums = [f'({measure.sql})::HUGEINT AS "{measure.name}"' for measure in self.measures]
         start = "make_timestamp(start_ms * 1000)"
         window = f"{start}::DATE" if pa.types.is_date32(self.window.arrow) else f"timezone('UTC', {start})"
         moments = [measure.name for measure in self.measures if measure.unit is Unit.MOMENT_US]
         replaced = ", ".join(f'timezone(\'UTC\', make_timestamp("{name}"::BIGINT)) AS "{name}"' for name in moments)
-        groups = ", ".join(str(place + 1) for place in range(len(keys) + 1))
         return (
             f"SELECT * EXCLUDE (start_ms){f' REPLACE ({replaced})' if moments else ''}, "
             f"{window} AS {self.window.column}, "
-            f"year({start})::INTEGER AS annee, month({start})::INTEGER AS mois FROM ("
-            f"SELECT {', '.join([*keys, f'{self.start_ms_sql} AS start_ms', *sums, *([more] if more else [])])} "
-            f"FROM {relation} GROUP BY {groups})"
+            f"year({start})::INTEGER AS annee, month({start})::INTEGER AS mois FROM ({self.sums_sql(relation, more)})"
         )
 
     @property
@@ -305,6 +317,15 @@ class RollUp:
     columns: tuple[Figure, ...]
     partitioned: bool
     doc: str
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(figure.name for figure in self.columns)
+
+    @property
+    def money_names(self) -> frozenset[str]:
+        """The figures that are amounts."""
+        return frozenset(figure.name for figure in self.columns if figure.is_money)
 
     def __post_init__(self) -> None:
         if self.view.kept is not Kept.IN_WINDOWS:

@@ -13,7 +13,7 @@ from salesviews import money
 from salesviews.audit.differences import name
 from salesviews.lake import of_view
 from salesviews.views import SALES_FIELDS, Source, View
-from sinks.contents import Month, as_declared, money_names, with_cents
+from sinks.contents import Month, as_declared, with_cents
 
 _RELATION = (
     f"(SELECT {', '.join(map(name, SALES_FIELDS))}, {money.cents_sql('montant')} AS montant_cents FROM clean) "
@@ -62,4 +62,4 @@ class Accumulation:
         ).to_arrow_table()
         for each in ("clean", "held"):
             connection.unregister(each)
-        return Accumulated(months, as_declared(rows, table, money_names(view)))
+        return Accumulated(months, as_declared(rows, table, view.money_names))

@@ -109,18 +109,14 @@ class Contents:
         """The rows of some months, as the view's table has them."""
         order = ", ".join((view.window.column, *view.key_names))
         rows = self._connection.sql(f"SELECT * FROM {_name(view)} WHERE {months_sql(months)} ORDER BY {order}")
-        return as_declared(rows.to_arrow_table(), of_view(view), money_names(view))
+        return as_declared(rows.to_arrow_table(), of_view(view), view.money_names)
 
     def of_roll_up(self, roll_up: RollUp, months: Iterable[Month]) -> pa.Table:
         """The roll-up's rows: of some months where it is partitioned, else all."""
-        figures = [f"{figure.sql} AS {figure.name}" for figure in roll_up.columns]
-        where = f"WHERE {months_sql(months)}" if roll_up.partitioned else ""
-        group = ", ".join(roll_up.group)
-        rows = self._connection.sql(
-            f"SELECT {group}, {', '.join(figures)} FROM {_name(roll_up.view)} {where} GROUP BY {group} ORDER BY {group}"
-        )
-        is_money = {figure.name for figure in roll_up.columns if figure.is_money}
-        return as_declared(rows.to_arrow_table(), of_roll_up(roll_up), is_money)
+        held = _name(roll_up.view)
+        relation = f"(FROM {held} WHERE {months_sql(months)})" if roll_up.partitioned else held
+        rows = self._connection.sql(f"{roll_up.rows_sql(relation)} ORDER BY {', '.join(roll_up.group)}")
+        return as_declared(rows.to_arrow_table(), of_roll_up(roll_up), roll_up.money_names)
 
 
 def months_sql(months: Iterable[Month]) -> str:
@@ -141,14 +137,9 @@ def as_declared(rows: pa.Table, table: Table, is_money: Container[str]) -> pa.Ta
     return pa.table(columns, schema=table.schema)
 
 
-def money_names(view: View) -> frozenset[str]:
-    """The measures that are amounts."""
-    return frozenset(measure.name for measure in view.measures if measure.is_money)
-
-
 def with_cents(rows: pa.Table, view: View) -> pa.Table:
     """The rows of a view's table, amounts in cents."""
-    for name in money_names(view):
+    for name in view.money_names:
         place = rows.column_names.index(name)
         rows = rows.set_column(place, name, money.cents_column_of(rows.column(place)))
     return rows

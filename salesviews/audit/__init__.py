@@ -31,7 +31,7 @@ from salesviews.errors import AuditError, SalesviewsError
 from salesviews.lake import Lake
 from salesviews.manifest import Manifest
 from salesviews.tables import files
-from salesviews.typed import SourcePartition
+from salesviews.typed import OFFSET_BITS, SourcePartition
 
 DEFAULT_SHOWN = 20
 DEFAULT_WAIT_S = 60.0
@@ -249,7 +249,8 @@ class _Audit:
         rows = self._query(
             "SELECT position, before, sequence, sequence_before FROM (SELECT position, sequence, "
             "lag(position) OVER mine AS before, lag(sequence) OVER mine AS sequence_before FROM places "
-            "WINDOW mine AS (PARTITION BY position >> 48 ORDER BY position)) WHERE sequence <= sequence_before"
+            f"WINDOW mine AS (PARTITION BY position >> {OFFSET_BITS} ORDER BY position)) "
+            "WHERE sequence <= sequence_before"
         )
         self._differences.add(
             [
@@ -309,12 +310,12 @@ class _Audit:
 
     def _conservation(self) -> tuple[Partition, ...]:
         """What Silver holds of each source partition, compared with what Bronze received."""
-        received = dict(self._query("SELECT position >> 48, count(*) FROM judged GROUP BY ALL"))
+        received = dict(self._query(f"SELECT position >> {OFFSET_BITS}, count(*) FROM judged GROUP BY ALL"))
         held: dict[int, dict[str, int]] = {}
         for number, motif, count in self._query(
-            f"SELECT position >> 48, '{event.VALIDE}', count(*) FROM places WHERE is_clean GROUP BY ALL "
-            "UNION ALL SELECT position >> 48, motif, count(*) FROM rejetees WHERE position IS NOT NULL GROUP BY ALL "
-            "ORDER BY ALL"
+            f"SELECT position >> {OFFSET_BITS}, '{event.VALIDE}', count(*) FROM places WHERE is_clean GROUP BY ALL "
+            f"UNION ALL SELECT position >> {OFFSET_BITS}, motif, count(*) FROM rejetees WHERE position IS NOT NULL "
+            "GROUP BY ALL ORDER BY ALL"
         ):
             held.setdefault(number, {})[motif] = count
         partitions = []
@@ -349,8 +350,7 @@ class _Audit:
         lost = 0
         for view in views.VIEWS:
             table = lake.of_view(view)
-            is_money = frozenset(measure.name for measure in view.measures if measure.is_money)
-            found = recount.found(table, tuple(is_money))
+            found = recount.found(table, view.money_names)
             if view is views.QUALITE:
                 [(lost,)] = self._query(
                     f"SELECT coalesce(sum(messages), 0)::BIGINT FROM {found} WHERE motif = '{event.PERDU}'"
@@ -360,19 +360,18 @@ class _Audit:
                 table.name,
                 (*view.key_names, view.window.column),
                 (*view.measure_names, "annee", "mois"),
-                is_money,
+                view.money_names,
             )
             self._checked[table.name] = comparison.run(
                 connection, recount.make_view(view), found, recount.place, self._differences
             )
         for roll_up in views.ROLL_UPS:
             table = lake.of_roll_up(roll_up)
-            is_money = frozenset(figure.name for figure in roll_up.columns if figure.is_money)
-            columns = tuple(figure.name for figure in roll_up.columns)
-            self._checked[table.name] = Comparison(table.name, roll_up.group, columns, is_money).run(
+            comparison = Comparison(table.name, roll_up.group, roll_up.column_names, roll_up.money_names)
+            self._checked[table.name] = comparison.run(
                 connection,
                 recount.roll_up(roll_up),
-                recount.found(table, tuple(is_money)),
+                recount.found(table, roll_up.money_names),
                 recount.place,
                 self._differences,
             )

@@ -144,8 +144,7 @@ def _examples(
 ) -> Iterator[Example]:
     if not measures:
         return
-    columns = of.measures if isinstance(of, View) else of.columns
-    money = {each.name for each in columns if each.is_money}
+    money = of.money_names
     moments = {each.name for each in of.measures if each.unit is Unit.MOMENT_US} if isinstance(of, View) else set()
 
     def number(side: str, measure: str) -> str:

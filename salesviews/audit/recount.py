@@ -10,7 +10,7 @@ A message's packed position is the number of its source partition and its offset
 The order between partitions is Silver's to choose, so it is taken from there; all else follows from it and Bronze.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from salesviews.audit.differences import name
 from salesviews.lake import Lake, Table
 from salesviews.manifest import Manifest
 from salesviews.tables import files
-from salesviews.typed import SourcePartition
+from salesviews.typed import OFFSET_BITS, SourcePartition
 
 DERIVED = {
     "annee": "year",
@@ -37,8 +37,6 @@ DERIVED = {
 
 CLEAN_COLUMNS: tuple[str, ...] = (*event.FIELD_NAMES, *DERIVED)
 
-OFFSET_BITS = 48
-"""A packed position has the offset in so many bits, and the number of its source partition above."""
 _BLOCK_BITS = 4
 _UNPLACED = 1 << 62
 """Messages that Silver does not have come after all others."""
@@ -279,7 +277,7 @@ class Recount:
         """A roll-up's rows as a query, amounts in cents; its view was made."""
         return f"({roll_up.rows_sql(recomputed(roll_up.view), 'min(position) AS position')})"
 
-    def found(self, table: Table, is_money: Sequence[str]) -> str:
+    def found(self, table: Table, is_money: Iterable[str]) -> str:
         """A view or roll-up as Silver holds it at the snapshot, as a table with amounts in cents. Gives its name."""
         listed = self._snapshot.listing(self._lake, table)
         rows = files.rows(self._lake, listed, listed.files)

@@ -63,13 +63,12 @@ class FigureTable:
         """The figures of a row."""
         if isinstance(self.declared, views.View):
             return self.declared.measure_names
-        return tuple(figure.name for figure in self.declared.columns)
+        return self.declared.column_names
 
     @property
     def money(self) -> frozenset[str]:
         """Those of them that are amounts."""
-        measures = self.declared.measures if isinstance(self.declared, views.View) else self.declared.columns
-        return frozenset(each.name for each in measures if each.is_money)
+        return self.declared.money_names
 
     @property
     def table(self) -> Table:

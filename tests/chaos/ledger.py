@@ -1,7 +1,8 @@
 """What the producers know of their own messages, whatever becomes of the pipeline.
 
 A message that Kafka acknowledged is there, at the place that it named. One that was sent and not acknowledged may be
-there or not: a producer that gives up throws away what was on its way.
+there or not: a producer that gives up throws away what was on its way. So it is with one of which the client says that
+it is there, but not where: Kafka called it a repetition of what it has, and that was seen to be wrong.
 """
 
 import logging
@@ -132,10 +133,10 @@ class Seller(threading.Thread):
 
     def _produce(self, entry: Entry, key: bytes | None) -> None:
         def note(error: KafkaError | None, message: Any) -> None:
-            if error is None:
-                entry.place = message.partition(), message.offset()
-            else:
+            if error is not None:
                 entry.is_known_absent = error.code() == KafkaError._PURGE_QUEUE
+            elif message.offset() is not None:
+                entry.place = message.partition(), message.offset()
 
         while True:
             try:
