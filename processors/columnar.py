@@ -218,6 +218,8 @@ class ColumnarApplication(Application):
                 **delivery,
                 "message.max.bytes": topics.LARGEST_MESSAGE_BYTES,
                 "linger.ms": 5,
+                # Where a broker that was about to end named no leader, the next look would be five minutes later.
+                "topic.metadata.refresh.interval.ms": _METADATA_INTERVAL_MS,
             },
         )
         self._broker = settings.broker

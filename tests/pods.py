@@ -181,7 +181,11 @@ class Pod:
             folder = self._cluster.folder / secret
             folder.mkdir(parents=True, exist_ok=True)
             for key, value in self._cluster.secrets[secret].items():
-                (folder / key).write_text(value, encoding="utf-8")
+                file = folder / key
+                if not file.exists():  # other pods read it: it must never be seen empty
+                    being_written = folder / f".{key}-{self.name}"
+                    being_written.write_text(value, encoding="utf-8")
+                    being_written.replace(file)
         else:
             assert volumes[name] == {"name": name, "emptyDir": {}}
             folder = self._cluster.folder / "pods" / self.name / name

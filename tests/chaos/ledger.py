@@ -117,7 +117,14 @@ class Seller(threading.Thread):
             self.failure = error
 
     def _connect(self) -> Producer:
-        options = {"enable.idempotence": True, "linger.ms": 5, "message.timeout.ms": 600_000, "logger": self._log}
+        options = {
+            "enable.idempotence": True,
+            "linger.ms": 5,
+            "message.timeout.ms": 600_000,
+            # Where a broker that was about to end named no leader, the next look would be five minutes later.
+            "topic.metadata.refresh.interval.ms": 5_000,
+            "logger": self._log,
+        }
         return Producer(self._settings.kafka_config | options)
 
     def _send(self, count: int) -> None:
