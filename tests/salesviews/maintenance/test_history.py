@@ -100,7 +100,8 @@ def test_a_look_costs_what_is_new(aging: AgingLake, found: History, monkeypatch:
     real = Path.read_bytes
 
     def note(path: Path) -> bytes:
-        read.append(path.name)
+        if path.is_relative_to(aging.root):  # servers of other tests may look at their own
+            read.append(path.name)
         return real(path)
 
     for _ in range(4):
