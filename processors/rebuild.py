@@ -17,10 +17,9 @@ Readers see the old figures until the last step, and the new ones after it. In o
 9. Delete the topics and groups of generations before the one that was replaced: nothing works with them.
 
 A crash before 8 leaves the old figures served and views waiting: run it again, or, before 6, give it up
-(``announcement.abandon``).
-What is refused, fails or is interrupted before 6 withdraws its announcement, and the old generation goes on. A second
-rebuild announces anew, and the first one then fails in 6 or 8: it is not the newest manifest that it follows. What a
-crash before 9 leaves, the next rebuild deletes.
+(``announcement.abandon``). What is refused, fails or is interrupted before 6 withdraws its announcement, and the old
+generation goes on. A second rebuild announces anew, and the first one then fails in 6 or 8: it is not the newest
+manifest that it follows. What a crash before 9 leaves, the next rebuild deletes.
 """
 
 import logging
@@ -29,7 +28,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ from processors.announcement import CLOSED
 from processors.generation_topics import GenerationTopics
 from processors.rebuild_result import Result
 from processors.regeneration import Regeneration
-from salesviews import definition, event, lake, manifest, typed, views
+from salesviews import definition, event, generation, lake, manifest, typed, views
 from salesviews.audit import changes
 from salesviews.audit.recount import Recount
 from salesviews.errors import BrokerError, FencedError, LakeError, RebuildError
@@ -147,11 +146,16 @@ class _Rebuild:
         self._notes: list[str] = []
         self._goes_back = False
 
+    @cached_property
+    def _kafka(self) -> GenerationTopics:
+        """Kafka's side; a dry run never asks for it."""
+        return self._topics(self._settings)
+
     def run(self) -> Result:
         if self._options.is_dry:
             found = self._newest()
             return self._replace(found, found.positions)
-        begun = announcement.announce(self._lake, self._clock, self._topics(self._settings).newest())  # 1
+        begun = announcement.announce(self._lake, self._clock, self._kafka.newest())  # 1
         self._notes += begun.notes
         try:
             return self._replace(begun.manifest, begun.served)
@@ -218,7 +222,7 @@ class _Rebuild:
     # ---- 1 ----
 
     def _newest(self) -> Manifest:
-        found = manifest.read(self._lake) if self._lake.exists(lake.SNAPSHOTS) else None
+        found = generation.served(self._lake)
         if found is None:
             raise RebuildError(f"{self._lake.root} has no snapshot yet: `salesviews views` makes the first one.")
         return found
@@ -321,7 +325,7 @@ class _Rebuild:
         """How many seeds there are: the total order of what is counted from now on begins after them."""
         self._check_is_newest(announced)
         positions = made.positions(new.positions).to_state()
-        return self._topics(self._settings).begin(new.generation, positions, made.sums(), new.positions)
+        return self._kafka.begin(new.generation, positions, made.sums(), new.positions)
 
     # ---- 5, 6 ----
 
@@ -367,13 +371,13 @@ class _Rebuild:
     def _retract(self, compared: dict[views.View, changes.Compared]) -> None:
         """Not before 6: a generation that is given up has retracted nothing. A rebuild after a crash repeats it."""
         removed = {view: each.removed_keys for view, each in compared.items() if view.kept is views.Kept.IN_WINDOWS}
-        self._topics(self._settings).retract(removed)
+        self._kafka.retract(removed)
 
     # ---- 9 ----
 
     def _forget_older_topics(self, announced: Manifest, new: Manifest) -> None:
         try:
-            deleted = self._topics(self._settings).forget_older(new.generation, announced.generation)
+            deleted = self._kafka.forget_older(new.generation, announced.generation)
         except BrokerError as error:
             self._notes.append(f"The new figures are served. {error}")
         else:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from confluent_kafka import Consumer, TopicPartition
 
 from processors.identity import TopicIdentity
-from salesviews import event, lake, manifest, topics, views
+from salesviews import event, generation, lake, manifest, topics, views
 from salesviews.errors import LakeError
 from salesviews.lake import Lake
 from salesviews.settings import Settings
@@ -233,7 +233,7 @@ class Surveyor:
 def _counted(source: Lake) -> dict[SourcePartition, int] | None:
     """How far the newest snapshot has counted; None where there is none that can be read."""
     try:
-        newest = manifest.read(source) if source.exists(lake.SNAPSHOTS) else None
+        newest = generation.served(source)
     except LakeError as error:
         _log.warning("Silver does not say what it has counted: %s", error)
         return None

@@ -78,7 +78,7 @@ def compare(of: View | RollUp, before: pa.Table | None, after: pa.Table, shown: 
     keys, columns_of = (
         ([*of.key_names, of.window.column], of.measure_names)
         if isinstance(of, View)
-        else (list(of.group), tuple(figure.name for figure in of.columns))
+        else (list(of.group), of.column_names)
     )
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
