@@ -76,7 +76,7 @@ class GenerationTopics:
     def retract(self, removed: Mapping[View, pa.Table]) -> int:
         """Write tombstones to ``vues-<view>`` for keys that are no longer there. Gives how many."""
         return self._produce(
-            (topics.vues(view).name, publication_key(change), None, [])
+            (topics.vues(self._settings, view).name, publication_key(change), None, [])
             for view, rows in removed.items()
             for change in _changes(view, rows)
         )

@@ -210,7 +210,7 @@ def build(
     )
     outputs = {
         view.name: application.topic(
-            topics.vues(view).name, key_serializer="bytes", value_serializer=PublicationSerializer()
+            topics.vues(settings, view).name, key_serializer="bytes", value_serializer=PublicationSerializer()
         )
         for view in _KEPT_HERE
     }

@@ -6,6 +6,7 @@ nothing else reads the environment.
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,12 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 SECURITY_PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
 SASL_MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN")
+
+RAW_TOPIC = "ventes"
+"""The raw topic where none is named."""
+
+_OF_AN_INSTANCE = re.compile(r"changelog__.+|(?:.+-)?vues-\w+|.+-(?:rejets|typees(?:-g\d+)?)", re.ASCII)
+"""Names of topics that an instance writes (``salesviews.topics``): none of them can be another's raw topic."""
 
 _REACHED = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -45,6 +52,12 @@ class Setting:
 
 
 def _text(text: str) -> str:
+    return text
+
+
+def _topic(text: str) -> str:
+    if _OF_AN_INSTANCE.fullmatch(text):
+        raise ValueError("a topic of raw sales, and this is the name of one that salesviews writes from them")
     return text
 
 
@@ -167,7 +180,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("KAFKA_USERNAME", "", _text, "name of this client, with a sasl protocol"),
     Setting("KAFKA_PASSWORD", "", _text, "password of that name", secret=True),
     Setting("KAFKA_PORT", "9092", _port, "port of the embedded Kafka (its controller listens on a free one)"),
-    Setting("TOPIC", "ventes", _text, "topic of the raw sales"),
+    Setting("TOPIC", RAW_TOPIC, _topic, "topic of the raw sales; instances on one Kafka need one each"),
     Setting("PARTITIONS", "4", _positive_int, "partitions of a raw topic that does not exist yet"),
     Setting("HOST", "127.0.0.1", _text, "address on which the web server listens, and who serves metrics"),
     Setting("PORT", "8000", _port, "port on which the web server listens"),

@@ -1,7 +1,8 @@
 """The Kafka topics of the pipeline, declared as values, and their creation.
 
 ``ventes`` and its partitions belong to the producers; the others are made by ``create`` with the configuration they
-need.
+need. Instances on one Kafka differ in their raw topic, whose name all that they have there carries: topics, groups,
+changelogs. Of the default one, ``ventes``, the ``vues-<view>`` do not: consumers know them by these names.
 """
 
 import logging
@@ -16,7 +17,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 
 from salesviews import views
 from salesviews.errors import BrokerError
-from salesviews.settings import Settings
+from salesviews.settings import RAW_TOPIC, Settings
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
 """What a message of ``ventes-typees`` may have at most; ingest splits far below it, one raw message is never split."""
 
 _CHANGELOG = "changelog__"
+_STORE = r"(?:--groupby--\w+)?--(?:(?!--).)+"
+"""How the name of a changelog ends. Another instance's may begin alike: a raw topic may be called `a-views--b`."""
 _FOREVER = "-1"
 _BROKER_CLOCK = {"message.timestamp.type": "LogAppendTime"}  # a broker refuses event times more than an hour ahead
 _POLL_S = 0.1
@@ -68,10 +71,11 @@ def typees(settings: Settings, generation: int = 0) -> Topic:
     )
 
 
-def vues(view: views.View) -> Topic:
+def vues(settings: Settings, view: views.View) -> Topic:
     """A view's current values, keyed by key and window, compacted."""
+    instance = "" if settings.topic == RAW_TOPIC else f"{settings.topic}-"
     return Topic(
-        f"vues-{view.name}",
+        f"{instance}vues-{view.name}",
         1,
         {"cleanup.policy": "compact", "max.message.bytes": str(LARGEST_MESSAGE_BYTES), **_BROKER_CLOCK},
     )
@@ -82,7 +86,7 @@ def all_topics(settings: Settings, generation: int = 0) -> list[Topic]:
         raw(settings),
         rejets(settings),
         typees(settings, generation),
-        *map(vues, views.kept(views.Kept.IN_WINDOWS)),
+        *(vues(settings, view) for view in views.kept(views.Kept.IN_WINDOWS)),
     ]
 
 
@@ -103,11 +107,13 @@ def generations(settings: Settings, names: Iterable[str]) -> dict[str, int]:
 
     Changelogs of the state of views, which Quix Streams makes, are among them.
     """
-    views = views_group(settings)
-    owned = (typees(settings).name, ingest_group(settings), views, f"{_CHANGELOG}{views}")
-    pattern = re.compile(f"(?:{'|'.join(map(re.escape, owned))})(?:-g([0-9]+))?(?:--.*)?")
+    typed, ingest, views = map(re.escape, (typees(settings).name, ingest_group(settings), views_group(settings)))
+    number = "(?:-g([0-9]+))?"
+    pattern = re.compile(
+        f"(?:{typed}|{ingest}|{views}){number}|{_CHANGELOG}{views}{number}--{typed}(?:-g[0-9]+)?{_STORE}"
+    )
     found = {name: pattern.fullmatch(name) for name in names}
-    return {name: int(match[1] or 0) for name, match in found.items() if match}
+    return {name: int(match[1] or match[2] or 0) for name, match in found.items() if match}
 
 
 def counted(settings: Settings, first: int, timeout_s: float = 30.0) -> list[str]:

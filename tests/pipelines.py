@@ -20,7 +20,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, To
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from oracle import Message, Oracle
 
-from salesviews import lake, manifest, topics
+from salesviews import lake, manifest, topics, views
 from salesviews.manifest import Manifest
 from salesviews.settings import Settings
 from salesviews.simulation import market
@@ -309,7 +309,7 @@ def assert_bronze_is(pipeline: Pipeline, witness: Oracle) -> None:
 
 def assert_topics_are(pipeline: Pipeline, witness: Oracle) -> None:
     """The last value of each key of a ``vues-`` topic is the table's row; the dead letters are the rejected bytes."""
-    values = last_values(read_topic(pipeline.settings, "vues-hourly_sales"))
+    values = last_values(read_topic(pipeline.settings, topics.vues(pipeline.settings, views.HOURLY_SALES).name))
     published = [json.loads(value, parse_float=Decimal) for value in values.values()]
     assert {row["heure"]: (row["ventes_count"], cents(row["revenue_total"])) for row in published} == {
         f"{row['heure']:%Y-%m-%dT%H:%M:%SZ}": (row["ventes_count"], cents(row["revenue_total"]))

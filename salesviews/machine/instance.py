@@ -15,7 +15,7 @@ from salesviews import settings as settings_module
 from salesviews.errors import SalesviewsError, SettingError
 from salesviews.machine import broker, lock, ports, supervisor
 from salesviews.machine.supervisor import Part
-from salesviews.settings import Settings
+from salesviews.settings import RAW_TOPIC, Settings
 
 DEMO_HOME = "./data/demo"
 DEMO_MARKER = ".salesviews-demo"
@@ -92,8 +92,8 @@ def demo(environment: Mapping[str, str], rate: float, generator_options: Sequenc
     """
     is_fresh = not environment.get("SALESVIEWS_HOME")
     if is_fresh:
-        topic = {"SALESVIEWS_TOPIC": f"ventes-demo-{int(time.time())}"} if environment.get("SALESVIEWS_BROKER") else {}
-        environment = {**topic, **environment, "SALESVIEWS_HOME": DEMO_HOME}
+        topic = f"{RAW_TOPIC}-demo-{time.time_ns()}" if environment.get("SALESVIEWS_BROKER") else RAW_TOPIC
+        environment = {"SALESVIEWS_TOPIC": topic, **environment, "SALESVIEWS_HOME": DEMO_HOME}
     settings = settings_module.read(environment)
     history = ("--sales", str(DEMO_HISTORY_SALES), "--days", str(DEMO_HISTORY_DAYS), "--rate", "0")
     commands = [_command("generate", *options, *generator_options) for options in (history, ("--rate", f"{rate:g}"))]

@@ -1,5 +1,7 @@
 """The topics, on a real broker."""
 
+import itertools
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +12,10 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from salesviews import settings as settings_module
 from salesviews import topics
-from salesviews.errors import BrokerError
+from salesviews.errors import BrokerError, SettingError
 from salesviews.machine import ports
 from salesviews.settings import Settings
+from salesviews.views import HOURLY_SALES
 
 
 def test_create_makes_what_is_declared(settings: Callable[..., Settings]) -> None:
@@ -105,13 +108,53 @@ def test_a_topic_made_again_has_another_id(settings: Callable[..., Settings], ev
     assert topics.topic_id(mine, mine.topic) != before
 
 
-def test_two_instances_on_one_broker_have_their_own_groups_and_topics() -> None:
-    """Everything but ``vues-<view>`` carries the raw topic's name."""
-    one, other = (settings_module.read({"SALESVIEWS_TOPIC": name}) for name in ("a", "b"))
-    shared = {topic.name for topic in topics.all_topics(one)} & {topic.name for topic in topics.all_topics(other)}
-    assert all(name.startswith("vues-") for name in shared)
-    assert topics.ingest_group(one) != topics.ingest_group(other)
-    assert topics.views_group(one) != topics.views_group(other)
+RAW_TOPICS = ("ventes", "a", "b", "ventes-demo-1", "vues", "a-views", "a-views--a", "a-views--a-typees--b", "eu.ventes")
+
+
+def owned(settings: Settings) -> set[str]:
+    """What an instance has on Kafka in three generations: topics, groups, changelogs."""
+    names = {topics.replay_group(settings)}
+    for number in (0, 1, 12):
+        typed, group = topics.typees(settings, number).name, topics.views_group(settings, number)
+        stores = ("default", "groupby--heure--vues-heure_tumbling_window_3600000_sommes")
+        names |= {topic.name for topic in topics.all_topics(settings, number)}
+        names |= {topics.ingest_group(settings, number), group}
+        names |= {f"changelog__{group}--{typed}--{store}" for store in stores}
+    return names
+
+
+def test_instances_on_one_kafka_share_nothing_and_take_nothing_for_their_own() -> None:
+    """Law: with two raw topics no topic, group or changelog is both instances', whatever the raw topics are called.
+
+    Nor does a rebuild of one, which deletes its older generations, find any of the other's.
+    """
+    instances = [settings_module.read({"SALESVIEWS_TOPIC": name}) for name in RAW_TOPICS]
+    for one, other in itertools.permutations(instances, 2):
+        assert owned(one).isdisjoint(owned(other))
+        assert topics.generations(one, owned(other)) == {}
+    for one in instances:
+        found = topics.generations(one, owned(one))
+        assert sorted(found.values()) == sorted([0, 1, 12] * 5)  # typed batches, two groups, two changelogs
+        assert set(found) < owned(one)
+
+
+def test_views_of_the_default_topic_are_published_under_their_bare_names() -> None:
+    """Law: ``vues-<view>`` for ``ventes``, and with the raw topic's name before it for any other."""
+    default, other = settings_module.read({}), settings_module.read({"SALESVIEWS_TOPIC": "eu.sales_v2"})
+    assert topics.vues(default, HOURLY_SALES).name == "vues-hourly_sales"
+    assert topics.vues(other, HOURLY_SALES).name == "eu.sales_v2-vues-hourly_sales"
+
+
+@pytest.mark.parametrize("instance", RAW_TOPICS)
+def test_what_an_instance_writes_is_no_raw_topic_of_another(instance: str) -> None:
+    """Law: a topic that salesviews writes is refused as a raw topic, with the setting: it would feed on itself."""
+    mine = settings_module.read({"SALESVIEWS_TOPIC": instance})
+    groups = {topics.replay_group(mine)} | {
+        group(mine, number) for group in (topics.ingest_group, topics.views_group) for number in (0, 1, 12)
+    }
+    for name in owned(mine) - groups - {instance}:
+        with pytest.raises(SettingError, match=f"SALESVIEWS_TOPIC='{re.escape(name)}'"):
+            settings_module.read({"SALESVIEWS_TOPIC": name})
 
 
 def test_no_broker_is_told_with_its_address(tmp_path: Path) -> None:
