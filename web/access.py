@@ -69,9 +69,7 @@ class Access:
         self.needs_token = bool(token)
         self._attempts = attempts or Attempts()
         self._digest = _digest(token)
-        # Slow on purpose: who has a cookie could try tokens against it, anywhere.
-        key = hashlib.scrypt(token.encode(), salt=b"salesviews session", n=2**14, r=8, p=1)
-        self._sessions = URLSafeTimedSerializer(key, salt="session", signer_kwargs={"digest_method": hashlib.sha256})
+        self._sessions = _sessions(token) if token else None
 
     def guard(self, app: Flask) -> None:
         """Apply the rules to every request of an application."""
@@ -90,11 +88,13 @@ class Access:
 
     def has_session(self) -> bool:
         """Whether this request comes with a session."""
+        if self._sessions is None:
+            return False
         try:
             self._sessions.loads(request.cookies.get(COOKIE, ""), max_age=SESSION_S)
         except BadSignature:
             return False
-        return self.needs_token
+        return True
 
     def wait_s(self) -> int:
         """For how many seconds no attempt of this client is looked at; 0 where it is."""
@@ -109,6 +109,8 @@ class Access:
         return False
 
     def begin_session(self, response: AnyResponse) -> None:
+        """Only where a token is set: there is nothing to sign in to without one."""
+        assert self._sessions is not None
         is_https = request.is_secure or request.headers.get("X-Forwarded-Proto") == "https"
         response.set_cookie(
             COOKIE, self._sessions.dumps(1), max_age=SESSION_S, httponly=True, samesite="Strict", secure=is_https
@@ -199,6 +201,12 @@ def _is_loopback(host: str) -> bool:
 
 def _client() -> str:
     return request.remote_addr or ""
+
+
+def _sessions(token: str) -> URLSafeTimedSerializer:
+    # Slow on purpose: who has a cookie could try tokens against it, anywhere.
+    key = hashlib.scrypt(token.encode(), salt=b"salesviews session", n=2**14, r=8, p=1)
+    return URLSafeTimedSerializer(key, salt="session", signer_kwargs={"digest_method": hashlib.sha256})
 
 
 def _digest(text: str) -> bytes:
