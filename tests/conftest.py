@@ -1,7 +1,7 @@
 """What all tests share: the real broker, settings of their own, child processes that never outlive a test, waiting.
 
-The derived topics ``vues-<view>`` do not carry the raw topic's name: tests that run whole pipelines need a broker of
-their own (``start_broker``); tests of one stage share one (``broker``) and take a topic each.
+All tests share one broker (``broker``) and take a raw topic each, which makes them instances that share nothing. Only
+where a test ends, secures or damages the broker itself, it has one of its own.
 """
 
 import sys
@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import hypothesis
@@ -124,16 +125,23 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield settings.broker
 
 
-@pytest.fixture
-def settings(broker: str, tmp_path: Path) -> Callable[..., Settings]:
-    """``settings()``: a fresh home and a raw topic of its own on the shared broker; ``settings(PORT=81)`` sets more.
+@pytest.fixture(scope="session")
+def instance_in(broker: str) -> Callable[..., Settings]:
+    """``instance_in(folder)``: a fresh home in it and a raw topic of its own on the shared broker.
 
-    Calls with the same ``HOME`` and ``TOPIC`` are the same instance. ``topics.create`` creates its topics.
+    ``instance_in(folder, PORT=81)`` sets more. Calls with the same ``HOME`` and ``TOPIC`` are the same instance.
+    ``topics.create`` creates its topics.
     """
 
-    def make(**overrides: object) -> Settings:
+    def make(folder: Path, **overrides: object) -> Settings:
         name = uuid.uuid4().hex[:12]
-        values = {"HOME": tmp_path / f"home-{name}", "BROKER": broker, "TOPIC": f"ventes-{name}"} | overrides
+        values = {"HOME": folder / f"home-{name}", "BROKER": broker, "TOPIC": f"ventes-{name}"} | overrides
         return settings_module.read({settings_module.PREFIX + key: str(value) for key, value in values.items()})
 
     return make
+
+
+@pytest.fixture
+def settings(instance_in: Callable[..., Settings], tmp_path: Path) -> Callable[..., Settings]:
+    """``settings()`` or ``settings(PORT=81)``: ``instance_in`` the folder of this test."""
+    return partial(instance_in, tmp_path)

@@ -112,7 +112,7 @@ class Pipeline:
 
     def start_supervised(self) -> None:
         """Everything but the broker, kept running by the supervisor, as the program ``up``."""
-        self.programs["up"] = self.start_process("up", settings=replace(self.settings, is_broker_embedded=False))
+        self.programs["up"] = self.start_process("up", settings=self.settings)
 
     @contextmanager
     def stopped(self, command: str) -> Iterator[None]:
@@ -155,7 +155,7 @@ class Sales:
 
     def __init__(self, settings: Settings, first_id: int) -> None:
         self._topic = settings.topic
-        self._producer = Producer({**settings.kafka_config, "transactional.id": f"sales-{first_id}"})
+        self._producer = Producer({**settings.kafka_config, "transactional.id": f"{settings.topic}-sales-{first_id}"})
         self._producer.init_transactions(30)
         self.first_id = first_id
         self._next_id = first_id

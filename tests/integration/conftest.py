@@ -1,28 +1,31 @@
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
+import secured_broker
 from pipelines import Pipeline
 
 from salesviews import topics
 from salesviews.settings import Settings
 
 
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A client's settings of a broker behind TLS and SCRAM, which tests share as they share the other one."""
+    with secured_broker.running(tmp_path_factory.mktemp("secured") / "home") as settings:
+        yield settings
+
+
 @pytest.fixture
 def pipeline(
-    tmp_path: Path,
-    start_broker: Callable[[Path], AbstractContextManager[Settings]],
+    settings: Callable[..., Settings],
     start_process: Callable[..., Any],
     free_port: Callable[[], int],
 ) -> Iterator[Pipeline]:
-    """Nothing is started yet but the broker, and the topics exist."""
-    with start_broker(tmp_path / "home") as settings:
-        used = replace(settings, port=free_port(), partitions=3, bronze_interval_s=1.0, snapshot_interval_s=1.0)
-        topics.create(used)
-        made = Pipeline(used, start_process)
-        yield made
-        for program in made.programs.values():
-            program.close()
+    """Nothing is started yet, and the topics exist."""
+    used = settings(PORT=free_port(), PARTITIONS=3, BRONZE_INTERVAL_S=1, SNAPSHOT_INTERVAL_S=1)
+    topics.create(used)
+    made = Pipeline(used, start_process)
+    yield made
+    for program in made.programs.values():
+        program.close()

@@ -47,7 +47,7 @@ def test_adding_a_view_is_adding_one_value(pipeline: Pipeline, eventually: Calla
 
     published = [
         json.loads(value, parse_float=Decimal)
-        for value in last_values(read_topic(settings, "vues-ventes_par_categorie")).values()
+        for value in last_values(read_topic(settings, f"{settings.topic}-vues-ventes_par_categorie")).values()
     ]
     assert {(row["categorie"], row["jour"]): tuple(row[name] for name in measures) for row in published} == {
         (categorie, jour.isoformat()): (count, revenue, f"{first:%Y-%m-%dT%H:%M:%S.%f}Z")
@@ -59,5 +59,5 @@ def test_adding_a_view_is_adding_one_value(pipeline: Pipeline, eventually: Calla
         for row in silver(pipeline, "clients_par_jour")
     } == {place: (len(timestamps), max(timestamps)) for place, timestamps in by_client.items()}
     topics = AdminClient(settings.kafka_config).list_topics(timeout=30).topics
-    assert "vues-ventes_par_categorie" in topics
-    assert "vues-clients_par_jour" not in topics
+    assert f"{settings.topic}-vues-ventes_par_categorie" in topics
+    assert f"{settings.topic}-vues-clients_par_jour" not in topics

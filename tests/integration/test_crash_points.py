@@ -4,7 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,16 +47,14 @@ COMMITTED_LAST = {"ingest-1": lake.BRONZE, "views-1": lake.SNAPSHOTS}
 @pytest.fixture(scope="module")
 def instance(
     tmp_path_factory: pytest.TempPathFactory,
-    start_broker: Callable[[Path], AbstractContextManager[Settings]],
+    instance_in: Callable[..., Settings],
     free_port: Callable[[], int],
-) -> Iterator[Settings]:
-    """One broker and one lake for all tests here: each goes on where the one before it ended."""
-    with start_broker(tmp_path_factory.mktemp("instance")) as settings:
-        used = replace(
-            settings, port=free_port(), partitions=3, bronze_interval_s=INTERVAL_S, snapshot_interval_s=INTERVAL_S
-        )
-        topics.create(used)
-        yield used
+) -> Settings:
+    """One lake for all tests here: each goes on where the one before it ended."""
+    intervals = {"BRONZE_INTERVAL_S": INTERVAL_S, "SNAPSHOT_INTERVAL_S": INTERVAL_S}
+    made = instance_in(tmp_path_factory.mktemp("instance"), PORT=free_port(), PARTITIONS=3, **intervals)
+    topics.create(made)
+    return made
 
 
 @pytest.fixture(scope="module")

@@ -24,12 +24,6 @@ PROCESSES = ("ingest", "views", "web")
 TOKEN = "a-token-of-32-characters-or-more"
 
 
-@pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    with secured_broker.running(tmp_path_factory.mktemp("rehearsal") / "home") as settings:
-        yield replace(settings, bronze_interval_s=1.0)
-
-
 @pytest.fixture
 def cluster(secured: Settings, tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Cluster]:
     """Nothing is started. Addresses of the cluster stand for those of this machine, and nothing else is changed."""
@@ -96,7 +90,7 @@ def test_production_starts_rolls_scales_takes_over_and_is_upgraded(
     """
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")
-    settings = replace(secured, lake=cluster.addresses["SALESVIEWS_LAKE"])
+    settings = replace(secured, bronze_interval_s=1.0, lake=cluster.addresses["SALESVIEWS_LAKE"])
     pipeline = Pipeline(settings, start_process)
     topics.create(settings)
     order = [name for name in PROCESSES for _ in range(cluster.replicas(name))]

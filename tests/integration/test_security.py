@@ -1,7 +1,8 @@
 """Kafka behind TLS and SCRAM: the whole pipeline with credentials, and nobody without."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,23 +16,20 @@ from salesviews.settings import Settings
 SALES = 500
 
 
-@pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    with secured_broker.running(tmp_path_factory.mktemp("secured") / "home") as settings:
-        yield settings
-
-
 def test_the_pipeline_works_with_credentials(
     secured: Settings,
     start_process: Callable[..., Any],
     eventually: Callable[..., Any],
     free_port: Callable[[], int],
+    tmp_path: Path,
 ) -> None:
     """Law: every client of the project proves who it is: from the generator to the audit, all is as without TLS.
 
     And nothing that a process says shows the password.
     """
-    used = replace(secured, port=free_port(), bronze_interval_s=1.0, snapshot_interval_s=1.0, log_level="debug")
+    place = {"home": tmp_path / "home", "lake": str(tmp_path / "lake"), "topic": "ventes-with-credentials"}
+    intervals = {"bronze_interval_s": 1.0, "snapshot_interval_s": 1.0}
+    used = replace(secured, port=free_port(), log_level="debug", **place, **intervals)
     pipeline = Pipeline(used, start_process)
     topics.create(used)
     for name in ("ingest-1", "views-1", "web-1"):

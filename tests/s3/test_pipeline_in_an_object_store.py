@@ -1,38 +1,30 @@
 """The whole pipeline with its lake in an object store, which is killed in the middle."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from object_store import ObjectStore
 from pipelines import Pipeline, Sales, assert_everything_is_exact
 
-from salesviews import settings as settings_module
 from salesviews import topics
-from salesviews.settings import Settings
+from salesviews.settings import PREFIX, Settings
 
 
 @pytest.fixture
 def pipeline(
-    tmp_path: Path,
     store: ObjectStore,
-    start_broker: Callable[[Path], AbstractContextManager[Settings]],
+    settings: Callable[..., Settings],
     start_process: Callable[..., Any],
     free_port: Callable[[], int],
 ) -> Iterator[Pipeline]:
-    with start_broker(tmp_path / "home") as settings:
-        chosen = {"SALESVIEWS_PORT": str(free_port()), "SALESVIEWS_PARTITIONS": "3"}
-        fast = {"SALESVIEWS_BRONZE_INTERVAL_S": "1", "SALESVIEWS_SNAPSHOT_INTERVAL_S": "1"}
-        variables = settings_module.environment(settings) | store.variables("pipeline/lake") | chosen | fast
-        used = replace(settings_module.read(variables), broker=settings.broker)
-        topics.create(used)
-        made = Pipeline(used, start_process)
-        yield made
-        for program in made.programs.values():
-            program.close()
+    stored = {name.removeprefix(PREFIX): value for name, value in store.variables("pipeline/lake").items()}
+    used = settings(PORT=free_port(), PARTITIONS=3, BRONZE_INTERVAL_S=1, SNAPSHOT_INTERVAL_S=1, **stored)
+    topics.create(used)
+    made = Pipeline(used, start_process)
+    yield made
+    for program in made.programs.values():
+        program.close()
 
 
 def test_every_figure_is_exact_though_the_store_and_processes_are_killed(
