@@ -2,30 +2,22 @@
 
 The pipeline knows nothing of this: the call that performs each step is wrapped before its modules are imported.
 
-A ``Nursery`` is a process with all of that done, of which each one that is started is a copy: a start takes a moment,
-where that of a new Python takes two seconds of CPU time.
+A ``Nursery`` is a fork server whose processes have that done.
 """
 
 import functools
-import importlib
-import json
+import itertools
 import os
-import select
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import fork_server
 from crash_points import STEPS, Moment, Point
+from fork_server import Copy, ForkServer
 
-from salesviews import cli
-from salesviews import settings as settings_module
-from salesviews.machine import process
 from salesviews.settings import Settings
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 class Crash:
@@ -85,8 +77,12 @@ def _store_of(partition: Any) -> str:
     return Path(partition.path).parents[1].name.partition("_tumbling_window_")[0]
 
 
-def _install(crash: Crash) -> None:
+_crash = Crash()
+
+
+def prepare() -> None:
     """Wrap what performs the steps; nothing of the pipeline that uses it is imported yet."""
+    crash = _crash
     import deltalake
     from quixstreams.internal_producer import InternalProducer
     from quixstreams.kafka.consumer import BaseConsumer
@@ -107,103 +103,40 @@ def _install(crash: Crash) -> None:
     crash.wrap(ColumnarApplication, "flush_producer", lambda *_, **__: "handed on")
 
     crash.wrap(History, "ids", lambda *_, **__: "history")
+    fork_server.prepare()
 
 
-def _serve(command: str) -> None:
-    """Start a process for each line of standard input, one after the other; write its id, then how it ended."""
-    crash = Crash()
-    _install(crash)
-    importlib.import_module(f"processors.{command}")
-    for line in sys.stdin:
-        request = json.loads(line)
-        die_with_this = process.options()["preexec_fn"]
-        if (child := os.fork()) == 0:
-            die_with_this()
-            _become(command, crash, **request)
-        print(child, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-
-
-def _become(
-    command: str, crash: Crash, environment: dict[str, str], log: str, point: list[Any] | None, stops: bool
-) -> NoReturn:
-    """Be ``salesviews <command>``."""
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for descriptor in (1, 2):
-        os.dup2(output, descriptor)
-    os.environ.update(environment)
+def become(point: list[Any] | None, stops: bool, **request: Any) -> NoReturn:
+    """Be a command of salesviews that crashes at a point."""
     if point:
         moment, step, nth = point
-        crash.point = Point(Moment(moment), STEPS[step], nth)
-    crash.number = signal.SIGSTOP if stops else signal.SIGKILL
-    sys.argv = ["salesviews", command]
-    cli.main()
+        _crash.point = Point(Moment(moment), STEPS[step], nth)
+    _crash.number = signal.SIGSTOP if stops else signal.SIGKILL
+    fork_server.become(**request)
 
 
 class Nursery:
-    """Starts processes of one kind, one after the other. They end at the latest with the thread that makes this.
+    """Starts processes that crash. They end at the latest with the thread that makes this.
 
-    :param command: ``ingest`` or ``views``
     :param folder: for what they write
     """
 
-    def __init__(self, command: str, folder: Path) -> None:
-        self._command = command
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._server = subprocess.Popen(
-            [sys.executable, __file__, command],
-            bufsize=0,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            **process.options() | {"stdin": subprocess.PIPE},
-        )
-        self._started = 0
+        self._server = ForkServer(folder / "nursery.log", "crashing")
+        self._numbers = itertools.count(1)
 
-    def start(self, settings: Settings, point: Point | None, stops: bool = False) -> "Victim":
-        """A process that crashes at a point; the one before it has ended.
+    def start(self, command: str, settings: Settings, point: Point | None, stops: bool = False) -> Copy:
+        """``salesviews <command>``, which crashes at a point.
 
         :param stops: there it stops itself (SIGSTOP), and is not killed
         """
-        self._started += 1
-        log = self._folder / f"{self._command}-{self._started}.log"
-        log.touch()
-        request = {
-            "environment": dict(settings_module.environment(settings)),
-            "log": str(log),
+        request = fork_server.command_of(command, settings=settings) | {
             "point": point and [point.moment, point.step.name, point.nth],
             "stops": stops,
         }
-        self._server.stdin.write(json.dumps(request).encode() + b"\n")
-        return Victim(int(self._server.stdout.readline()), log, self._server.stdout)
+        return self._server.start(request, self._folder / f"{command}-{next(self._numbers)}.log")
 
     def close(self) -> None:
         """Kill what runs."""
-        self._server.kill()
-        self._server.wait()
-
-
-class Victim:
-    """A process of a nursery; ``output`` is all that it has written."""
-
-    def __init__(self, pid: int, log: Path, endings: Any) -> None:
-        self.pid = pid
-        self._log = log
-        self._endings = endings
-        self._returncode: int | None = None
-
-    @property
-    def output(self) -> str:
-        return self._log.read_text(encoding="utf-8", errors="replace")
-
-    def poll(self, timeout_s: float = 0) -> int | None:
-        """Its exit status, or less than 0 where a signal ended it; None while it runs."""
-        if self._returncode is None and select.select([self._endings], [], [], timeout_s)[0]:
-            self._returncode = int(self._endings.readline())
-        return self._returncode
-
-    def send(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
-
-
-if __name__ == "__main__":
-    _serve(sys.argv[1])
+        self._server.close()

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STOP_S = 15.0
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """The environment without settings of the person who runs the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(settings_module.PREFIX)}
     return kept | {
@@ -23,7 +23,7 @@ def _clean_environment() -> dict[str, str]:
 
 def run_once(command: Sequence[str], environment: Mapping[str, str], timeout_s: float) -> tuple[int, str]:
     """The status of a command that ends by itself, and what it wrote; -9 where it had to be killed."""
-    child = process.start(command, folder=ROOT, environment=_clean_environment() | dict(environment))
+    child = process.start(command, folder=ROOT, environment=clean_environment() | dict(environment))
     try:
         output, _ = child.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
@@ -39,7 +39,7 @@ class Program:
         self.log = log
         with log.open("ab") as output:
             self.popen = process.start(
-                command, folder=folder, environment=_clean_environment() | dict(environment), output=output
+                command, folder=folder, environment=clean_environment() | dict(environment), output=output
             )
 
     @property

@@ -27,7 +27,8 @@ from crash_points import (
     Point,
     Step,
 )
-from crashing import Nursery, Victim
+from crashing import Nursery
+from fork_server import Copy
 from pipelines import Pipeline, assert_everything_is_exact
 
 from salesviews import lake, topics
@@ -58,12 +59,10 @@ def instance(
 
 
 @pytest.fixture(scope="module")
-def nurseries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Nursery]]:
-    folder = tmp_path_factory.mktemp("nurseries")
-    made = {name: Nursery(name.partition("-")[0], folder) for name in STEPS}
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    made = Nursery(tmp_path_factory.mktemp("nursery"))
     yield made
-    for nursery in made.values():
-        nursery.close()
+    made.close()
 
 
 @pytest.fixture
@@ -96,11 +95,11 @@ def trickle(settings: Settings) -> Iterator[None]:
         sending.join()
 
 
-def start(nurseries: Mapping[str, Nursery], pipeline: Pipeline, name: str, point: Point | None, **how: Any) -> Victim:
-    return nurseries[name].start(replace(pipeline.settings, instance=name), point, **how)
+def start(nursery: Nursery, pipeline: Pipeline, name: str, point: Point | None, **how: Any) -> Copy:
+    return nursery.start(name.partition("-")[0], replace(pipeline.settings, instance=name), point, **how)
 
 
-def wait_until_it_comes_to(point: Point, victim: Victim, eventually: Callable[..., Any]) -> None:
+def wait_until_it_comes_to(point: Point, victim: Copy, eventually: Callable[..., Any]) -> None:
     def is_there() -> bool:
         if point.mark in victim.output:
             return True
@@ -112,7 +111,7 @@ def wait_until_it_comes_to(point: Point, victim: Victim, eventually: Callable[..
 
 def crash(
     pipeline: Pipeline,
-    nurseries: Mapping[str, Nursery],
+    nursery: Nursery,
     eventually: Callable[..., Any],
     name: str,
     points: Sequence[Point],
@@ -123,17 +122,17 @@ def crash(
         return int(pipeline.lake.open(COMMITTED_LAST[name]).version())
 
     for point in points:
-        victim = start(nurseries, pipeline, name, point)
+        victim = start(nursery, pipeline, name, point)
         wait_until_it_comes_to(point, victim, eventually)
         if point.moment is not Moment.LOST:
-            assert victim.poll(30) == -signal.SIGKILL, victim.output
+            assert victim.wait(30) == -signal.SIGKILL, victim.output
         elif not point.step.finds_out:
-            assert victim.poll(60) == 1, victim.output
+            assert victim.wait(60) == 1, victim.output
         else:
             before = committed()
             eventually(lambda before=before: committed() > before, 60, f"{name} goes on after {point}")
-            victim.send(signal.SIGKILL)
-            victim.poll(30)
+            victim.send_signal(signal.SIGKILL)
+            victim.wait(30)
 
 
 def go_on(pipeline: Pipeline, eventually: Callable[..., Any]) -> None:
@@ -145,10 +144,10 @@ def go_on(pipeline: Pipeline, eventually: Callable[..., Any]) -> None:
 
 
 def test_the_steps_are_those_of_a_checkpoint(
-    pipeline: Pipeline, nurseries: Mapping[str, Nursery], eventually: Callable[..., Any]
+    pipeline: Pipeline, nursery: Nursery, eventually: Callable[..., Any]
 ) -> None:
     """Law: a checkpoint does each declared step once, in that order, and no other one."""
-    victims = {name: start(nurseries, pipeline, name, None) for name in STEPS}
+    victims = {name: start(nursery, pipeline, name, None) for name in STEPS}
 
     def checkpoints(name: str) -> list[list[str]]:
         done = [line.removeprefix("STEP ") for line in victims[name].output.splitlines() if line.startswith("STEP ")]
@@ -160,13 +159,13 @@ def test_the_steps_are_those_of_a_checkpoint(
             declared = [step.name for step in steps]
             eventually(lambda name=name, declared=declared: declared in checkpoints(name), 120, f"{declared}")
     for victim in victims.values():
-        victim.send(signal.SIGTERM)
-        assert victim.poll(30) == 0, victim.output
+        victim.send_signal(signal.SIGTERM)
+        assert victim.wait(30) == 0, victim.output
 
 
 def test_a_crash_at_any_step_changes_nothing(
     pipeline: Pipeline,
-    nurseries: Mapping[str, Nursery],
+    nursery: Nursery,
     eventually: Callable[..., Any],
     request: pytest.FixtureRequest,
 ) -> None:
@@ -182,8 +181,7 @@ def test_a_crash_at_any_step_changes_nothing(
             drawn[name] += shuffled(rng, every_point(steps))
     with trickle(pipeline.settings), ThreadPoolExecutor() as executor:
         crashing = {
-            executor.submit(crash, pipeline, nurseries, eventually, name, points): name
-            for name, points in drawn.items()
+            executor.submit(crash, pipeline, nursery, eventually, name, points): name for name, points in drawn.items()
         }
         for future in as_completed(crashing):
             future.result()
@@ -232,12 +230,12 @@ RECOVERIES = (
 
 
 def test_a_crash_while_it_recovers_changes_nothing(
-    pipeline: Pipeline, nurseries: Mapping[str, Nursery], eventually: Callable[..., Any]
+    pipeline: Pipeline, nursery: Nursery, eventually: Callable[..., Any]
 ) -> None:
     """Law: a process that is killed on its way back from a crash, again and again, loses and repeats nothing."""
     pipeline.start("ingest-1")
     with trickle(pipeline.settings):
-        crash(pipeline, nurseries, eventually, "views-1", RECOVERIES)
+        crash(pipeline, nursery, eventually, "views-1", RECOVERIES)
     pipeline.start("views-1")
     go_on(pipeline, eventually)
     assert_everything_is_exact(pipeline)
@@ -245,7 +243,7 @@ def test_a_crash_while_it_recovers_changes_nothing(
 
 def test_a_zombie_ends_and_spoils_nothing(
     pipeline: Pipeline,
-    nurseries: Mapping[str, Nursery],
+    nursery: Nursery,
     eventually: Callable[..., Any],
     tmp_path: Path,
     zombies_at: Mapping[str, Step],
@@ -257,7 +255,7 @@ def test_a_zombie_ends_and_spoils_nothing(
         zombies = {}
         for name, step in zombies_at.items():
             point = Point(Moment.BEFORE, step)
-            zombies[name] = start(nurseries, pipeline, name, point, stops=True)
+            zombies[name] = start(nursery, pipeline, name, point, stops=True)
             wait_until_it_comes_to(point, zombies[name], eventually)
         elsewhere = replace(pipeline.settings, home=tmp_path / "elsewhere")  # a stopped process keeps its state locked
         for name in ("ingest-2", "views-2"):
@@ -265,9 +263,9 @@ def test_a_zombie_ends_and_spoils_nothing(
         produced = pipeline.produced()
         eventually(lambda: pipeline.has_counted(produced), 120, "counted by the others")
         for zombie in zombies.values():
-            zombie.send(signal.SIGCONT)
+            zombie.send_signal(signal.SIGCONT)
         for zombie in zombies.values():
-            assert zombie.poll(60) == 1, zombie.output
+            assert zombie.wait(60) == 1, zombie.output
     go_on(pipeline, eventually)
     assert_everything_is_exact(pipeline)
 
