@@ -23,6 +23,8 @@ READ_THROUGH = 20_000
 """Positions between two wanted ones that are read and dropped: to jump over fewer costs more."""
 
 _SILENCE_S = 60.0
+_END_MS = 20
+"""So long Kafka waits for more at the end of a partition before it says that this is the end."""
 _QUEUES_KBYTES = 128 * 1024
 
 
@@ -132,6 +134,7 @@ class SpanReader:
             "isolation.level": "read_committed",
             "auto.offset.reset": "error",
             "fetch.queue.backoff.ms": 10,
+            "fetch.wait.max.ms": _END_MS,
             "queued.max.messages.kbytes": max(_QUEUES_KBYTES // max(len(self._cursors), 1), 1024),
         }
 

@@ -31,6 +31,7 @@ Row = dict[str, Any]
 def read_topic(settings: Settings, topic: str) -> list[Any]:
     """Every message that a topic holds, by a plain consumer: partition by partition, each to its end."""
     options = {"group.id": "witness", "enable.auto.commit": False, "enable.partition.eof": True}
+    options |= {"fetch.wait.max.ms": 10}  # else Kafka tells of the end after half a second
     consumer = Consumer(settings.kafka_config | options)
     messages = []
     for partition in sorted(consumer.list_topics(topic, 30).topics[topic].partitions):
