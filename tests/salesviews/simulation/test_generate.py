@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from pipelines import topic_ends
 
 from salesviews import topics
 from salesviews.errors import BrokerError, SettingError
@@ -36,25 +37,28 @@ generate.run(settings.read(), {arguments})
 
 
 @pytest.fixture
-def received(eventually):
-    """``received(settings)``: everything in the raw topic now, as messages by partition."""
+def ends(eventually):
+    """``ends(settings)``: the end of each partition of the raw topic now."""
 
-    def ends(consumer, topic):
-        partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
+    def ask(settings):
         try:
-            return {
-                partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)[1]
-                for partition in partitions
-            }
+            return topic_ends(settings, settings.topic)
         except KafkaException as error:
             if error.args[0].code() not in BEING_CREATED:
                 raise
             return None
 
+    return lambda settings: eventually(lambda: ask(settings), what="the ends of the partitions")
+
+
+@pytest.fixture
+def received(eventually, ends):
+    """``received(settings)``: everything in the raw topic now, as messages by partition."""
+
     def read(settings):
+        expected = ends(settings)
         consumer = Consumer(settings.kafka_config | {"group.id": "test", "enable.auto.commit": False})
         try:
-            expected = eventually(lambda: ends(consumer, settings.topic), what="the ends of the partitions")
             by_partition = {partition: [] for partition in expected}
             consumer.assign([TopicPartition(settings.topic, partition, 0) for partition in expected])
 
@@ -132,18 +136,18 @@ class TestLive:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     @pytest.mark.parametrize("arguments", ["rate=2000", "sales=10**9, days=3"])
     def test_a_signal_ends_it_with_everything_counted_in_the_topic(
-        self, settings, received, start_process, eventually, number, arguments
+        self, settings, ends, start_process, eventually, number, arguments
     ):
         """Exit status 0, and the last line names as many messages as are there."""
         chosen = settings()
         topics.create(chosen)
         program = start_process(command=[sys.executable, "-c", RUN.format(arguments=arguments)], settings=chosen)
-        eventually(lambda: sum(map(len, received(chosen).values())), what="first messages in the topic")
+        eventually(lambda: sum(ends(chosen).values()), what="first messages in the topic")
         program.popen.send_signal(number)
         assert program.popen.wait(30) == 0, program.output
         counted = re.search(r"^Stopped: ([\d,]+) messages sent to", program.output, re.MULTILINE)
         assert counted, program.output
-        assert int(counted[1].replace(",", "")) == sum(map(len, received(chosen).values()))
+        assert int(counted[1].replace(",", "")) == sum(ends(chosen).values())
 
 
 class TestFailure:
