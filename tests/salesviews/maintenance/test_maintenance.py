@@ -36,10 +36,32 @@ FEW = 5
 
 @pytest.fixture
 def aging(tmp_path: Path) -> AgingLake:
+    """Without a sale."""
     return AgingLake(tmp_path / "lake")
 
 
-def grown(aging: AgingLake, snapshots: int, every: int | None = None) -> None:
+@pytest.fixture(scope="module")
+def _of_age(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], AgingLake]:
+    folder = tmp_path_factory.mktemp("of age")
+    made = {0: AgingLake(folder / "0")}
+
+    def of_age(snapshots: int) -> AgingLake:
+        if snapshots not in made:
+            younger = max(age for age in made if age < snapshots)
+            made[snapshots] = made[younger].copy(folder / str(snapshots))
+            grow(made[snapshots], snapshots - younger)
+        return made[snapshots]
+
+    return of_age
+
+
+@pytest.fixture
+def grown(_of_age: Callable[[int], AgingLake], tmp_path: Path) -> Callable[[int], AgingLake]:
+    """``grown(12)``: a lake with so many sales, each with a snapshot, and without a maintenance."""
+    return lambda snapshots: _of_age(snapshots).copy(tmp_path / "lake")
+
+
+def grow(aging: AgingLake, snapshots: int, every: int | None = None) -> None:
     """Some snapshots more, with a maintenance after each so many of them."""
     for number in range(1, snapshots + 1):
         aging.snapshot()
@@ -73,7 +95,7 @@ def test_what_is_on_disk_stays_bounded(aging: AgingLake) -> None:
     """Law: however many snapshots were written, the files are those of what is kept; and what is kept answers."""
     bound = RECENT + 12 + 10  # the recent ones, one an hour for 12 hours, and what came since the last run
     for _ in range(12):
-        grown(aging, 7, every=7)
+        grow(aging, 7, every=7)
         assert data_files(aging, HOURLY) <= bound
         assert data_files(aging, lake.SNAPSHOTS) <= bound
         for table in (lake.BRONZE, lake.CLEAN, lake.RETAINED):
@@ -87,7 +109,7 @@ def test_what_is_on_disk_stays_bounded(aging: AgingLake) -> None:
 
 def test_recorded_positions_survive(aging: AgingLake) -> None:
     """Law: a batch that is read again after compaction, checkpoint and log clean-up still adds nothing."""
-    grown(aging, 24, every=12)
+    grow(aging, 24, every=12)
     aging.age(3 * HOUR)
     aging.maintain(small_files=2)
     assert data_files(aging, lake.BRONZE) <= 3
@@ -137,9 +159,9 @@ def effects(at: Callable[[str], None]) -> Iterator[None]:
 def ripe(tmp_path_factory: pytest.TempPathFactory) -> AgingLake:
     """A lake on which a maintenance has everything to do; tests take copies of it."""
     made = AgingLake(tmp_path_factory.mktemp("ripe") / "lake")
-    grown(made, 8)
+    grow(made, 8)
     assert made.maintain(small_files=1000).is_done
-    grown(made, 12)
+    grow(made, 12)
     log = Path(made.lake.uri(HOURLY), "_delta_log")
     for path in (*log.glob("*.checkpoint.parquet"), log / "_last_checkpoint"):
         path.unlink()
@@ -203,13 +225,13 @@ def test_two_at_once_are_harmless(
 
         def meanwhile(aging: AgingLake = aging) -> None:
             aging.age(asleep)
-            grown(aging, 2)
+            grow(aging, 2)
             assert aging.maintain(small_files=FEW).is_done
 
         with effects(disturbed(place, meanwhile)):
             assert aging.maintain(small_files=FEW).is_done
         assert_kept_snapshots_answer(aging)
-        grown(aging, 2)
+        grow(aging, 2)
         assert aging.maintain(small_files=FEW).is_done
         assert_kept_snapshots_answer(aging)
 
@@ -217,9 +239,9 @@ def test_two_at_once_are_harmless(
 # ---- What must stay ----
 
 
-def test_an_interrupted_checkpoint_can_be_taken_back(aging: AgingLake) -> None:
+def test_an_interrupted_checkpoint_can_be_taken_back(grown: Callable[[int], AgingLake]) -> None:
     """Law: a view table that was overwritten without a manifest goes back to the manifest's version days later."""
-    grown(aging, 12)
+    aging = grown(12)
     for number in range(25):
         rows = aging.lake.open(HOURLY).to_pyarrow_table()
         write_deltalake(
@@ -239,9 +261,9 @@ def test_an_interrupted_checkpoint_can_be_taken_back(aging: AgingLake) -> None:
     assert hour["ventes_count"] == 13
 
 
-def test_files_of_writers_that_have_not_committed_stay(aging: AgingLake) -> None:
+def test_files_of_writers_that_have_not_committed_stay(grown: Callable[[int], AgingLake]) -> None:
     """Law: of the files that nothing names, only old ones go, and none whose name begins with an underscore."""
-    grown(aging, 2)
+    aging = grown(2)
     folder = Path(aging.lake.uri(lake.BRONZE)) / "jour=2026-01-01"
     old = ["part-old.parquet", "part-old.parquet#1", "_unreadable-part.parquet"]
     for name in old:
@@ -283,28 +305,28 @@ def rebuilt(aging: AgingLake) -> None:
     write_manifest(aging, new)
 
 
-def test_snapshots_of_an_older_generation_stay_whole(aging: AgingLake) -> None:
+def test_snapshots_of_an_older_generation_stay_whole(grown: Callable[[int], AgingLake]) -> None:
     """Law: what a rebuild replaced is kept as long as a snapshot shows it, sales too; then it goes."""
-    grown(aging, 8)
+    aging = grown(8)
     rebuilt(aging)
     old_sales = set(Path(aging.lake.uri(lake.CLEAN)).rglob("part-*.parquet"))
     aging.begin()
     aging.age(3 * HOUR)
-    grown(aging, 6, every=2)
+    grow(aging, 6, every=2)
     kept = assert_kept_snapshots_answer(aging)
     generations = {each.id: each.generation for each in History(aging.lake, RETENTION, aging).snapshots()}
     assert {generations[identity] for identity in kept} == {0, 1}
     for _ in range(2):
         aging.age(7 * HOUR)
-        grown(aging, 2, every=1)
+        grow(aging, 2, every=1)
     assert {each.generation for each in History(aging.lake, RETENTION, aging).snapshots()} == {1}
     assert not [path for path in old_sales if path.exists()]
     assert_kept_snapshots_answer(aging)
 
 
-def test_nothing_is_compacted_while_a_generation_is_computed(aging: AgingLake) -> None:
+def test_nothing_is_compacted_while_a_generation_is_computed(grown: Callable[[int], AgingLake]) -> None:
     """Law: a rebuild reads Bronze and replaces the sales in peace."""
-    grown(aging, 8)
+    aging = grown(8)
     newest = aging.newest()
     write_manifest(aging, replace(newest, id=newest.id + 1, successor=1))
     result = aging.maintain(small_files=2)
@@ -312,9 +334,9 @@ def test_nothing_is_compacted_while_a_generation_is_computed(aging: AgingLake) -
     assert sum(table.compacted for table in result.tables) == 0
 
 
-def test_the_newest_snapshot_is_kept_whatever_its_age(aging: AgingLake) -> None:
+def test_the_newest_snapshot_is_kept_whatever_its_age(grown: Callable[[int], AgingLake]) -> None:
     """Law: a pipeline that stood still for longer than retention has its newest snapshot, and can go on."""
-    grown(aging, 12)
+    aging = grown(12)
     aging.age(timedelta(days=30))
     for _ in range(2):
         assert aging.maintain().is_done
@@ -322,17 +344,17 @@ def test_the_newest_snapshot_is_kept_whatever_its_age(aging: AgingLake) -> None:
     assert assert_kept_snapshots_answer(aging) == [13]
     assert data_files(aging, HOURLY) == data_files(aging, lake.SNAPSHOTS) == 1
     aging.begin()
-    grown(aging, 2)
+    grow(aging, 2)
     assert assert_kept_snapshots_answer(aging) == [13, 14, 15]
 
 
-def test_all_snapshots_inside_retention_can_be_kept(aging: AgingLake) -> None:
+def test_all_snapshots_inside_retention_can_be_kept(grown: Callable[[int], AgingLake]) -> None:
     """Law: with a step of 0 none is thinned out."""
     everything = replace(RETENTION, step_s=0)
-    grown(aging, 12)
+    aging = grown(12)
     assert aging.maintain(everything).is_done
     aging.age(2 * HOUR)
-    grown(aging, 2)
+    grow(aging, 2)
     assert aging.maintain(everything).is_done
     assert assert_kept_snapshots_answer(aging, everything) == list(range(1, 16))
 
@@ -340,9 +362,9 @@ def test_all_snapshots_inside_retention_can_be_kept(aging: AgingLake) -> None:
 # ---- What is not well ----
 
 
-def test_a_table_whose_file_is_gone_is_left_alone_and_named(aging: AgingLake) -> None:
+def test_a_table_whose_file_is_gone_is_left_alone_and_named(grown: Callable[[int], AgingLake]) -> None:
     """Law: nothing is deleted of a table that is damaged; the others are maintained."""
-    grown(aging, 12)
+    aging = grown(12)
     aging.age(3 * HOUR)
     gone = next(Path(aging.lake.uri(lake.BRONZE)).rglob("part-*.parquet"))
     gone.rename(gone.with_name("_away"))
@@ -358,9 +380,9 @@ def test_a_table_whose_file_is_gone_is_left_alone_and_named(aging: AgingLake) ->
 
 
 @pytest.mark.parametrize("damage", ["commit", "checkpoint"])
-def test_a_damaged_log_is_left_alone_and_named(aging: AgingLake, damage: str) -> None:
+def test_a_damaged_log_is_left_alone_and_named(grown: Callable[[int], AgingLake], damage: str) -> None:
     """Law: a log that cannot be read says nothing of what is needed, so nothing goes."""
-    grown(aging, 25)
+    aging = grown(25)
     aging.age(3 * HOUR)
     log = Path(aging.lake.uri(HOURLY)) / "_delta_log"
     name = f"{23:020}.json" if damage == "commit" else f"{19:020}.checkpoint.parquet"
@@ -371,9 +393,9 @@ def test_a_damaged_log_is_left_alone_and_named(aging: AgingLake, damage: str) ->
     assert tree(Path(aging.lake.uri(HOURLY))) == before
 
 
-def test_a_snapshot_that_cannot_be_read_is_not_kept_and_named(aging: AgingLake) -> None:
+def test_a_snapshot_that_cannot_be_read_is_not_kept_and_named(grown: Callable[[int], AgingLake]) -> None:
     """Law: it does not stop the maintenance of all others, and is no secret."""
-    grown(aging, 14)
+    aging = grown(14)
     [name] = aging.lake.open(lake.SNAPSHOTS, 6).file_uris()
     Path(name).write_bytes(b"no parquet")
     result = aging.maintain()
@@ -383,9 +405,11 @@ def test_a_snapshot_that_cannot_be_read_is_not_kept_and_named(aging: AgingLake) 
     assert_kept_snapshots_answer(aging)
 
 
-def test_a_damaged_manifest_that_is_recent_is_named_and_the_rest_is_maintained(aging: AgingLake) -> None:
+def test_a_damaged_manifest_that_is_recent_is_named_and_the_rest_is_maintained(
+    grown: Callable[[int], AgingLake],
+) -> None:
     """Law: before a rebuild and in the hour after it; once the file is restored, its snapshot answers as it did."""
-    grown(aging, 12)
+    aging = grown(12)
     assert aging.maintain(small_files=1000).is_done
     aging.age(10 * HOUR)
     newest = aging.newest()
@@ -415,9 +439,9 @@ def test_a_damaged_manifest_that_is_recent_is_named_and_the_rest_is_maintained(a
     assert 13 in assert_kept_snapshots_answer(aging)
 
 
-def test_a_manifest_without_tables_may_be_the_oldest_recent_one(aging: AgingLake) -> None:
+def test_a_manifest_without_tables_may_be_the_oldest_recent_one(grown: Callable[[int], AgingLake]) -> None:
     """Law: a rebuild that knew no figures announces itself by one; the logs stay as they are while it is that."""
-    grown(aging, 24)
+    aging = grown(24)
     aging.age(3 * HOUR)
     assert aging.maintain().is_done
     newest = aging.newest()
@@ -434,9 +458,9 @@ def two_days(tmp_path_factory: pytest.TempPathFactory) -> AgingLake:
     """A lake with retained snapshots of two days; tests take copies of it."""
     made = AgingLake(tmp_path_factory.mktemp("two days") / "lake")
     made.age(19 * HOUR)
-    grown(made, 14)
+    grow(made, 14)
     made.age(3 * HOUR)
-    grown(made, 12, every=12)
+    grow(made, 12, every=12)
     assert [path.parent.name for path in retained_files(made)] == ["jour=2026-01-01", "jour=2026-01-02"]
     return made
 
@@ -469,7 +493,7 @@ def test_a_damaged_file_of_retained_snapshots_stops_nothing_else(two_days: Aging
             for asked in (each.id, each.created_at):
                 with pytest.raises(UnreadableError, match=file.name):
                     history.find(asked)
-        grown(aging, 6)
+        grow(aging, 6)
     assert history.find(aging.now).id == aging.newest().id
     file.write_bytes(content)
     assert {each.id for each in lost} <= set(assert_kept_snapshots_answer(aging))
@@ -502,7 +526,7 @@ def test_a_damaged_file_of_retained_snapshots_beyond_retention_is_dropped(two_da
     file = retained_files(aging)[0]
     file.write_bytes(b"no parquet")
     aging.age(12 * HOUR)
-    grown(aging, 1)
+    grow(aging, 1)
     assert aging.maintain().is_done
     assert file not in retained_files(aging)
     assert_kept_snapshots_answer(aging)
@@ -510,7 +534,7 @@ def test_a_damaged_file_of_retained_snapshots_beyond_retention_is_dropped(two_da
 
 def test_a_lake_whose_snapshots_were_made_anew_forgets_the_old_ones(aging: AgingLake) -> None:
     """Law: ids begin again; what was retained under the same ids is of another table, and is not served as theirs."""
-    grown(aging, 12, every=6)
+    grow(aging, 12, every=6)
     for table in (lake.BRONZE, lake.SNAPSHOTS, *lake.SILVER):
         shutil.rmtree(aging.lake.uri(table))
     aging.shown.clear()
@@ -562,21 +586,21 @@ def test_tables_of_an_older_program_get_the_properties(aging: AgingLake) -> None
     for table in (*maintenance.APPEND_ONLY, *lake.OVERWRITTEN):
         aging.lake.open(table).alter.set_table_properties({"delta.checkpointInterval": "100"})
     aging.begin()
-    grown(aging, 3)
+    grow(aging, 3)
     assert aging.maintain().is_done
     for table in (*maintenance.APPEND_ONLY, HOURLY):
         held = aging.lake.open(table).metadata().configuration
         assert {name: held[name] for name in lake.PROPERTIES} == dict(lake.PROPERTIES)
     assert aging.lake.open(lake.SNAPSHOTS).version() == 4
-    grown(aging, 2)
+    grow(aging, 2)
     aging.begin()
-    grown(aging, 2)
+    grow(aging, 2)
     assert assert_kept_snapshots_answer(aging) == list(range(1, 9))
 
 
-def test_what_was_done_is_told(aging: AgingLake) -> None:
+def test_what_was_done_is_told(grown: Callable[[int], AgingLake]) -> None:
     """Law: files and log files before and after are those on disk."""
-    grown(aging, 24)
+    aging = grown(24)
     aging.age(2 * HOUR)
     before = {table.name: (data_files(aging, table), log_files(aging, table)) for table in (HOURLY, lake.CLEAN)}
     result = aging.maintain(small_files=FEW)
