@@ -58,7 +58,8 @@ bench: $(READY)
 	$(BIN)/python benchmarks/pipeline.py
 
 sweep: $(READY)
-	$(BIN)/pytest tests/integration/test_crash_points.py --sweep $(or $(ROUNDS),2) --sweep-seed $(or $(SEED),4)
+	$(BIN)/pytest tests/integration/test_crash_points.py tests/integration/test_crashes_of_stages.py \
+		--sweep $(or $(ROUNDS),2) --sweep-seed $(or $(SEED),4)
 
 chaos: $(READY)
 	PYTHONPATH=.:tests $(BIN)/python -m chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))

@@ -91,6 +91,7 @@ INGEST_STEPS = (
 """A checkpoint of ingest, in order."""
 
 OVERWRITES = tuple(Step(table.name, _connection_lost) for table in lake.OVERWRITTEN)
+REJECTED = Step(lake.REJECTED.name, _connection_lost, finds_out=True)
 MANIFEST = Step(lake.SNAPSHOTS.name, _commit_failed)
 TRANSACTION = Step("transaction", _timed_out)
 STORES = tuple(
@@ -99,7 +100,7 @@ STORES = tuple(
 )
 VIEWS_STEPS = (
     Step(lake.CLEAN.name, _commit_failed, finds_out=True),
-    Step(lake.REJECTED.name, _connection_lost, finds_out=True),
+    REJECTED,
     *OVERWRITES,
     MANIFEST,
     PRODUCED,
