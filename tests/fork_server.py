@@ -8,6 +8,7 @@ through the start of Python: what is about that, and about who starts processes,
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -204,6 +205,8 @@ def _leave_the_server(log: str) -> None:
 if __name__ == "__main__":
     copied = importlib.import_module(sys.argv[2])
     copied.prepare()
+    gc.collect()
+    gc.freeze()  # a copy shares what it does not write to
     wanted = _serve(socket.socket(fileno=int(sys.argv[1])))
     _leave_the_server(wanted.pop("log"))
     copied.become(**wanted)
