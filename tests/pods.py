@@ -2,14 +2,15 @@
 
 What a cluster would give is given here: names of addresses, folders for volumes, a kubelet that probes, starts again
 what ends and sends SIGTERM, and controllers that scale and roll. The processes are those of the image: ``salesviews``
-with the arguments and variables that the manifests name.
+with the arguments and variables that the manifests name. They, and the probes that are commands, are copies of one
+process (``fork_server``): each second some pod is probed, and a start of Python would take more than all they do.
 """
 
 import contextlib
 import itertools
 import re
 import subprocess
-import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -19,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import manifests
+from fork_server import Copy, ForkServer, command_of
 from manifests import Object
-from programs import ROOT, Program, run_once
+from programs import ROOT, Program
 
 PROBE_INTERVAL_S = 2.0
 """Instead of the manifests' periods, which are longer."""
@@ -37,6 +39,7 @@ class Cluster:
     :param folder: where volumes and logs are
     :param secrets: of each Secret, its values
     :param addresses: what stands for the variables that name addresses of the cluster
+    :param fork_server: starts the processes
     """
 
     def __init__(
@@ -46,16 +49,18 @@ class Cluster:
         secrets: Mapping[str, Mapping[str, str]],
         addresses: Mapping[str, str],
         free_port: Callable[[], int],
+        fork_server: ForkServer,
     ) -> None:
         self.objects = objects
+        self.fork_server = fork_server
         self.folder = folder
         self.secrets = secrets
         self.addresses = addresses
         self.free_port = free_port
         self.workloads = manifests.workloads(objects)
         self.pods: dict[str, list[Pod]] = {}
-        self.release: Sequence[str] = (sys.executable, "-m", "salesviews")
-        """The program that pods run which are started from now on."""
+        self.release: Sequence[str] = ()
+        """The program that pods run which are started from now on; where it is empty, this salesviews."""
         self._numbers = itertools.count()
 
     def replicas(self, name: str) -> int:
@@ -102,7 +107,7 @@ class Cluster:
     def run_job(self, name: str, timeout_s: float) -> tuple[int, str]:
         """The status of a CronJob's pod, and what it says."""
         pod = Pod(self, name, f"{name}-{next(self._numbers):05}")
-        return run_once(pod.command(pod.container["args"]), pod.environment, timeout_s)
+        return pod.run_once(pod.container["args"], timeout_s)
 
     def close(self) -> None:
         for pod in [pod for pods in self.pods.values() for pod in pods]:
@@ -127,7 +132,7 @@ class Pod:
         self._ports = {port["name"]: cluster.free_port() for port in self.container.get("ports", ())}
         self._mounts = {each["mountPath"]: self._volume(each["name"]) for each in self.container["volumeMounts"]}
         self.environment = self._environment()
-        self._program: Program | None = None
+        self._program: Program | Copy | None = None
         self._ending = threading.Event()
         self._kubelet = threading.Thread(target=self._keep, name=name, daemon=True)
 
@@ -166,9 +171,23 @@ class Pod:
         assert self._program is not None
         return self._program.popen.returncode, time.monotonic() - begun_s
 
-    def command(self, arguments: list[str]) -> list[str]:
-        """The entry point of the image, or a probe's ``salesviews``, as the program that is tested."""
-        return [*self._release, *arguments]
+    def run_once(self, arguments: list[str], timeout_s: float) -> tuple[int, str]:
+        """The status of ``salesviews <arguments>`` in this container, and what it wrote; -9 where it had to be killed.
+
+        It is the entry point of the image, or what a probe names.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            program = self._started(arguments, Path(folder, "log"))
+            try:
+                program.popen.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                program.kill()
+            return program.popen.returncode, program.output
+
+    def _started(self, arguments: list[str], log: Path) -> Program | Copy:
+        if self._release:
+            return Program([*self._release, *arguments], log, self.environment)
+        return self._cluster.fork_server.start(command_of(*arguments, environment=self.environment), log)
 
     def _volume(self, name: str) -> Path:
         volumes = {each["name"]: each for each in self._spec.get("volumes", ())}
@@ -225,7 +244,7 @@ class Pod:
         while not self._ending.is_set():
             self.starts += 1
             log = self._cluster.folder / f"{self.name}.log"
-            self._program = Program(self.command(self.container["args"]), log, self.environment)
+            self._program = self._started(self.container["args"], log)
             self._watch(self._program)
             self.is_ready = False
             if self._ending.is_set() and self._grace_s:
@@ -235,7 +254,7 @@ class Pod:
             self._program.kill()
             self._ending.wait(BACK_OFF_S)
 
-    def _watch(self, program: Program) -> None:
+    def _watch(self, program: Program | Copy) -> None:
         """Return when the process has ended, or should be."""
         failures = {"startupProbe": 0, "livenessProbe": 0, "readinessProbe": 0}
         asked = ["startupProbe"]
@@ -259,7 +278,7 @@ class Pod:
     def _passes(self, probe: Object) -> bool:
         timeout_s = probe.get("timeoutSeconds", 1) * 3.0  # this machine has other things to do
         if "exec" in probe:
-            return run_once(self.command(probe["exec"]["command"][1:]), self.environment, timeout_s)[0] == 0
+            return self.run_once(probe["exec"]["command"][1:], timeout_s)[0] == 0
         asked: dict[str, Any] = probe["httpGet"]
         try:
             with urllib.request.urlopen(f"{self.url}{asked['path']}", timeout=timeout_s):

@@ -13,6 +13,7 @@ import pytest
 import requests
 import secured_broker
 from confluent_kafka.admin import AdminClient
+from fork_server import ForkServer
 from manifests import K8S
 from pipelines import WITH_A_VIEW, Pipeline, Sales
 from pods import Cluster, Pod
@@ -25,7 +26,9 @@ TOKEN = "a-token-of-32-characters-or-more"
 
 
 @pytest.fixture
-def cluster(secured: Settings, tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Cluster]:
+def cluster(
+    secured: Settings, tmp_path: Path, free_port: Callable[[], int], fork_server: ForkServer
+) -> Iterator[Cluster]:
     """Nothing is started. Addresses of the cluster stand for those of this machine, and nothing else is changed."""
     secrets = {
         "secrets": {"SALESVIEWS_KAFKA_PASSWORD": secured_broker.PASSWORD, "SALESVIEWS_WEB_TOKEN": TOKEN},
@@ -36,7 +39,8 @@ def cluster(secured: Settings, tmp_path: Path, free_port: Callable[[], int]) -> 
         "SALESVIEWS_LAKE": str(tmp_path / "lake"),
         "SALESVIEWS_HOST": "127.0.0.1",
     }
-    made = Cluster(manifests.render(K8S / "overlays" / "production"), tmp_path, secrets, addresses, free_port)
+    objects = manifests.render(K8S / "overlays" / "production")
+    made = Cluster(objects, tmp_path, secrets, addresses, free_port, fork_server)
     yield made
     made.close()
 
