@@ -22,7 +22,7 @@ import orjson
 import pyarrow as pa
 from lakes import START, TOPIC
 
-from processors import ingest, views
+from processors import identity, ingest, views
 from processors.columnar import MessageBatch, Poll
 from processors.generation_topics import GenerationTopics
 from processors.identity import TopicIdentity
@@ -422,6 +422,7 @@ class World:
         """Where the stages' questions to Kafka are answered, and their commits go through the fuse."""
         wrapped = self.fuse.wrap(deltalake.write_deltalake)
         with (
+            mock.patch.object(identity, "AdminClient"),  # it would look for a Kafka all the time
             mock.patch.object(topics, "topic_id", side_effect=lambda *_, **__: self.kafka.topic_id),
             mock.patch.object(appends, "write_deltalake", wrapped),
             mock.patch.object(overwrites, "write_deltalake", wrapped),

@@ -140,28 +140,28 @@ def test_the_answer_says_which_snapshot_it_is(
     assert answered.keys() == set(range(1, 7))
 
 
-@pytest.mark.parametrize(
-    ("when", "status", "code", "says"),
-    [
-        ("7", 404, "no_such_snapshot", "the newest is 6 (2025-12-22T16:19:05.123456Z)"),
-        ("0", 404, "no_such_snapshot", "the newest is 6"),
-        ("2025-12-22T15:00:00Z", 404, "no_such_snapshot", "the first is 1 (2025-12-22T15:04:05.123456Z)"),
-        ("2025-12-22T16:34:06Z", 400, "bad_parameter", "has not come yet: it is 2025-12-22T16:34:05.123456Z"),
-        ("2025-12-22", 400, "bad_parameter", "an instant"),
-        ("yesterday", 400, "bad_parameter", "/api/snapshots"),
-        ("9" * 30, 400, "bad_parameter", "a snapshot's id"),
-        ("-1", 400, "bad_parameter", "a snapshot's id"),
-        ("", 400, "bad_parameter", "a snapshot's id"),
-    ],
+NEVER_THERE = (
+    ("7", 404, "no_such_snapshot", "the newest is 6 (2025-12-22T16:19:05.123456Z)"),
+    ("0", 404, "no_such_snapshot", "the newest is 6"),
+    ("2025-12-22T15:00:00Z", 404, "no_such_snapshot", "the first is 1 (2025-12-22T15:04:05.123456Z)"),
+    ("2025-12-22T16:34:06Z", 400, "bad_parameter", "has not come yet: it is 2025-12-22T16:34:05.123456Z"),
+    ("2025-12-22", 400, "bad_parameter", "an instant"),
+    ("yesterday", 400, "bad_parameter", "/api/snapshots"),
+    ("9" * 30, 400, "bad_parameter", "a snapshot's id"),
+    ("-1", 400, "bad_parameter", "a snapshot's id"),
+    ("", 400, "bad_parameter", "a snapshot's id"),
 )
+
+
 @pytest.mark.usefixtures("answered")
-def test_what_was_never_there(client: FlaskClient, when: str, status: int, code: str, says: str) -> None:
+def test_what_was_never_there(client: FlaskClient) -> None:
     """Law: beyond the newest and before the first there was none; the future and garbage cannot be asked for."""
-    for question in ("/api/top_products", "/api/aggregated_sales", "/api/hourly_sales", "/api/quality"):
-        answer = client.get(as_of(question, when))
-        error = answer.json["error"]
-        assert (answer.status_code, error["code"], error["parameter"]) == (status, code, "as_of")
-        assert says in error["message"]
+    for when, status, code, says in NEVER_THERE:
+        for question in ("/api/top_products", "/api/aggregated_sales", "/api/hourly_sales", "/api/quality"):
+            answer = client.get(as_of(question, when))
+            error = answer.json["error"]
+            assert (answer.status_code, error["code"], error["parameter"]) == (status, code, "as_of"), when
+            assert says in error["message"]
 
 
 def test_what_is_not_kept_any_more(

@@ -18,6 +18,8 @@ from salesviews.manifest import Manifest
 from web.snapshot import LISTING_INTERVAL_S, NoSnapshotError, SnapshotStore
 
 JANUARY = datetime(2025, 1, 15, 10, tzinfo=UTC)
+ASKING = 4
+"""Threads that ask all the time, on two cores: more of them only keep the snapshots from changing."""
 FEBRUARY = datetime(2025, 2, 15, 10, tzinfo=UTC)
 
 
@@ -171,7 +173,7 @@ def test_all_figures_of_a_request_are_from_one_snapshot(silver: Any, store: Snap
     number_of_id = {silver.snapshot().id: 0}
     store.refresh()
     is_over = threading.Event()
-    seen: list[set[int]] = [set() for _ in range(8)]
+    seen: list[set[int]] = [set() for _ in range(ASKING)]
     wrong: list[object] = []
 
     def ask(thread: int) -> None:
@@ -192,7 +194,7 @@ def test_all_figures_of_a_request_are_from_one_snapshot(silver: Any, store: Snap
         except Exception as error:
             wrong.append(error)
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(ASKING)]
     for thread in threads:
         thread.start()
     try:
