@@ -18,8 +18,8 @@ from salesviews.maintenance.retention import Retention
 from salesviews.simulation import market
 from sinks.appends import writer_properties
 
-SECONDS = 40
-SALES = 1_200
+SECONDS = 25
+SALES = 750
 OPTIONS = Options(Retention(days=1, step_s=5, recent_s=10), grace_s=10, small_files=5)
 """An hour is ten seconds here."""
 
