@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import hypothesis
+import prerequisites
 import pytest
 from hypothesis import Phase
 from programs import ROOT, Program
@@ -34,6 +35,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--damages", type=int, default=3, help="damages of each kind of file")
     parser.addoption("--damage-seed", type=int, default=1, metavar="SEED", help="where and how the files are damaged")
     parser.addoption("--examples", type=int, default=STATE_MACHINE_EXAMPLES, help="examples of the state machine test")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
+    prerequisites.replace_missing(session, items)
 
 
 @pytest.fixture
@@ -112,15 +118,18 @@ def start_broker() -> Callable[[Path], AbstractContextManager[Settings]]:
     """``with start_broker(home) as settings``: a private broker with its data in that home, on a free port.
 
     ``settings`` are those of that home and embedded broker, everything else at its default. A second one with the same
-    home, after the first, finds its messages.
+    home, after the first, finds its messages. A test that starts Kafka otherwise has this fixture as well: where there
+    is no Kafka it is not run (``prerequisites``).
     """
     return _broker
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def broker(
+    start_broker: Callable[[Path], AbstractContextManager[Settings]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """``host:port`` of the broker that the tests of this run share."""
-    with _broker(tmp_path_factory.mktemp("broker")) as settings:
+    with start_broker(tmp_path_factory.mktemp("broker")) as settings:
         yield settings.broker
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 
 from salesviews import settings as settings_module
 from salesviews.machine import ports
@@ -35,6 +36,7 @@ def is_gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.usefixtures("start_broker")
 def test_the_demo(tmp_path: Path, start_process: Callable, eventually: Callable) -> None:
     """The dashboard's address appears, figures move on it, killed processes come back, and nothing is left at the end.
 

@@ -12,6 +12,8 @@ from pipelines import Pipeline, assert_audit_holds
 from salesviews import topics
 from salesviews.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("start_broker")
+
 SALES = 500
 
 

@@ -70,6 +70,7 @@ def test_a_second_start_finds_the_messages_of_the_first(tmp_path: Path, start_br
         assert consume(second, second.topic, 2) == [b"one", b"two"]
 
 
+@pytest.mark.usefixtures("start_broker")
 def test_sigkill_takes_java_along_and_loses_no_acknowledged_message(
     tmp_path: Path, start_process: Callable, eventually: Callable
 ) -> None:
@@ -87,6 +88,7 @@ def test_sigkill_takes_java_along_and_loses_no_acknowledged_message(
     assert consume(settings, settings.topic, 1) == [b"kept"]
 
 
+@pytest.mark.usefixtures("start_broker")
 def test_sigterm_stops_it_cleanly(tmp_path: Path, start_process: Callable) -> None:
     """SIGTERM: Kafka shuts down by itself, and the status is 0. While up, nothing of it listens beyond the loopback."""
     settings = embedded(tmp_path / "home")
@@ -113,6 +115,7 @@ def test_a_taken_port_is_refused_by_name(tmp_path: Path, start_process: Callable
     assert not (settings.kafka_folder / "logs").exists()
 
 
+@pytest.mark.usefixtures("start_broker")
 def test_two_brokers_never_share_their_data(tmp_path: Path, start_process: Callable, eventually: Callable) -> None:
     """A second broker on the same folder is refused, and told which process has it."""
     home = tmp_path / "home"
@@ -124,6 +127,7 @@ def test_two_brokers_never_share_their_data(tmp_path: Path, start_process: Calla
     assert str(home / "kafka") in second.output
 
 
+@pytest.mark.usefixtures("start_broker")
 def test_a_broker_that_dies_ends_the_process(tmp_path: Path, start_process: Callable) -> None:
     """Java killed from outside: status 1, and how it ended."""
     settings = embedded(tmp_path / "home")
@@ -134,6 +138,7 @@ def test_a_broker_that_dies_ends_the_process(tmp_path: Path, start_process: Call
     assert "ended by itself by SIGKILL" in program.output
 
 
+@pytest.mark.usefixtures("start_broker")
 def test_a_broker_that_cannot_start_shows_its_log(tmp_path: Path, start_process: Callable) -> None:
     """Damaged data: status 1, with what Kafka said of it, there and in the log."""
     settings = embedded(tmp_path / "home")
