@@ -1,6 +1,7 @@
 """Ends queries that take too long, so that a few questions cannot hold all the server's threads.
 
-One thread looks a few times a second at the queries that run: a query costs nothing more than a note of when it began.
+One thread looks a few times a second at the queries that run, and ends when there are none: a query costs little more
+than a note of when it began.
 """
 
 import threading
@@ -61,10 +62,16 @@ class Deadlines:
     def _watch(self) -> None:
         while True:
             time.sleep(LOOK_INTERVAL_S)
-            now_s = self._elapsed_s()
-            # Within the lock, so that no cursor is ended that has gone on to other work.
+            # Within the lock, so that no cursor is ended that has gone on to other work, and none begins unseen.
             with self._lock:
-                for ends_at_s, cursor in self._running.values():
-                    if ends_at_s > now_s:
-                        break
-                    cursor.interrupt()
+                if not self._running:
+                    self._thread = None
+                    return
+                self._end_late()
+
+    def _end_late(self) -> None:
+        now_s = self._elapsed_s()
+        for ends_at_s, cursor in self._running.values():
+            if ends_at_s > now_s:
+                break
+            cursor.interrupt()
