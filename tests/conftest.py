@@ -14,15 +14,16 @@ from pathlib import Path
 import hypothesis
 import prerequisites
 import pytest
-from hypothesis import Phase
-from programs import ROOT, Program
+from hypothesis import HealthCheck, Phase
+from programs import PATIENCE_S, ROOT, Program
 
 from salesviews import settings as settings_module
 from salesviews.machine import ports, process
 from salesviews.settings import Settings
 
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.register_profile("unshrunk", deadline=None, phases=set(Phase) - {Phase.shrink, Phase.explain})
+UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+hypothesis.settings.register_profile("untimed", **UNTIMED)
+hypothesis.settings.register_profile("unshrunk", **UNTIMED, phases=set(Phase) - {Phase.shrink, Phase.explain})
 hypothesis.settings.load_profile("untimed")
 
 STATE_MACHINE_EXAMPLES = 8
@@ -69,7 +70,8 @@ def start_process(tmp_path: Path) -> Iterator[Callable[..., Program]]:
         program.close()
 
 
-def _eventually(condition: Callable[[], object], timeout_s: float = 60.0, what: str = "") -> object:
+def _eventually(condition: Callable[[], object], timeout_s: float = PATIENCE_S, what: str = "") -> object:
+    timeout_s = max(timeout_s, PATIENCE_S)  # what a quiet machine takes says nothing of a busy one
     deadline = time.monotonic() + timeout_s
     while True:
         if value := condition():
@@ -81,7 +83,7 @@ def _eventually(condition: Callable[[], object], timeout_s: float = 60.0, what: 
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., object]:
-    """``eventually(condition, timeout_s=60, what="...")``: the first true value of ``condition()``; else it fails."""
+    """``eventually(condition, what="...")``: the first true value of ``condition()``; else it fails."""
     return _eventually
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import chromium
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from programs import PATIENCE_S
 from served import Served, ServedKafka, ServedLake
 
-PATIENCE_MS = 20_000
+PATIENCE_MS = 1000 * PATIENCE_S
 
 
 @pytest.fixture(scope="session")
