@@ -4,6 +4,7 @@ The derived topics ``vues-<view>`` do not carry the raw topic's name: tests that
 their own (``start_broker``); tests of one stage share one (``broker``) and take a topic each.
 """
 
+import gc
 import sys
 import time
 import uuid
@@ -41,6 +42,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
     prerequisites.replace_missing(session, items)
+
+
+def pytest_unconfigure() -> None:
+    """Let go what Hypothesis keeps: its callback outlives all modules, and with it DuckDB's types, which complain."""
+    gc.callbacks[:] = [each for each in gc.callbacks if not each.__module__.startswith("hypothesis.")]
 
 
 @pytest.fixture
@@ -112,6 +118,7 @@ def _broker(home: Path) -> Iterator[Settings]:
         _eventually(is_ready, 180, "broker ready")
         yield settings
     finally:
+        gc.collect()  # clients that nobody has any more end before their broker does: else they complain to the end
         program.close()
 
 

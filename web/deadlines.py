@@ -1,7 +1,8 @@
 """Ends queries that take too long, so that a few questions cannot hold all the server's threads.
 
 One thread looks a few times a second at the queries that run, and ends when there are none: a query costs little more
-than a note of when it began.
+than a note of when it began. It is no daemon: one that is stopped in the middle at the end of the process keeps what it
+refers to, and DuckDB complains at length of that.
 """
 
 import threading
@@ -46,7 +47,7 @@ class Deadlines:
         with self._lock:
             self._running[id(cursor)] = (self._elapsed_s() + self._limit_s, cursor)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="deadlines", daemon=True)
+                self._thread = threading.Thread(target=self._watch, name="deadlines", daemon=False)
                 self._thread.start()
         try:
             yield
