@@ -16,7 +16,7 @@ SOURCES = salesviews sinks processors web tests benchmarks
 help:
 	@echo 'make demo    the whole pipeline on simulated sales, with a dashboard; Ctrl-C ends it'
 	@echo 'make up      the same without the simulated sales'
-	@echo 'make test    format, lint, types and tests: WORKERS=0, or several at once'
+	@echo 'make test    format, lint, types and tests: WORKERS=0, or several at once; BROWSER=path, or found or brought'
 	@echo 'make test-s3  the tests on an object store, which is built with Go'
 	@echo 'make lint    format, lint and types only'
 	@echo 'make bench   how long a sale takes'
@@ -26,7 +26,7 @@ help:
 	@echo 'make mutations  plants defects, each of which a test must catch'
 	@echo 'make manifests  compares how the tests render k8s/ with kubectl (which it needs)'
 	@echo 'make vendor  the chart library of the page, from npm: UPLOT=1.6.32'
-	@echo 'make screenshots  the dashboard in its main states, into build/screenshots (needs chromium)'
+	@echo 'make screenshots  the dashboard in its main states, into build/screenshots: BROWSER=path'
 	@echo 'make setup   .venv with the locked packages (the others do it when needed)'
 	@echo 'make lock    newest versions into requirements.lock'
 	@echo 'Another Python: make setup PYTHON=/path/to/python3.12'
@@ -39,7 +39,9 @@ demo: $(READY)
 up: $(READY)
 	$(BIN)/salesviews up
 
-test: lint
+test: $(READY)
+	-@PYTHONPATH=. $(BIN)/python tests/prerequisites.py
+	@$(MAKE) --no-print-directory lint
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 test-s3: $(READY) $(MINIO)

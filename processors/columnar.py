@@ -239,6 +239,7 @@ class ColumnarApplication(Application):
         :raises BrokerError: if Kafka fails it: nothing is lost, and another process goes on from what is committed
         :raises StateError: if the files of its state are damaged, another process uses them, or Kafka has less of it
         """
+        thresholds = gc.get_threshold()
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         gc.freeze()
         gc.set_threshold(_COLLECT_AFTER_OBJECTS)
@@ -268,6 +269,7 @@ class ColumnarApplication(Application):
             ) from error
         finally:
             gc.unfreeze()
+            gc.set_threshold(*thresholds)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 

@@ -4,6 +4,7 @@ All tests share one broker (``broker``) and take a raw topic each, which makes t
 where a test ends, secures or damages the broker itself, it has one of its own.
 """
 
+import gc
 import sys
 import time
 import uuid
@@ -13,16 +14,18 @@ from functools import partial
 from pathlib import Path
 
 import hypothesis
+import prerequisites
 import pytest
-from hypothesis import Phase
-from programs import ROOT, Program
+from hypothesis import HealthCheck, Phase
+from programs import PATIENCE_S, ROOT, Program
 
 from salesviews import settings as settings_module
 from salesviews.machine import ports, process
 from salesviews.settings import Settings
 
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.register_profile("unshrunk", deadline=None, phases=set(Phase) - {Phase.shrink, Phase.explain})
+UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+hypothesis.settings.register_profile("untimed", **UNTIMED)
+hypothesis.settings.register_profile("unshrunk", **UNTIMED, phases=set(Phase) - {Phase.shrink, Phase.explain})
 hypothesis.settings.load_profile("untimed")
 
 STATE_MACHINE_EXAMPLES = 8
@@ -35,6 +38,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--damages", type=int, default=3, help="damages of each kind of file")
     parser.addoption("--damage-seed", type=int, default=1, metavar="SEED", help="where and how the files are damaged")
     parser.addoption("--examples", type=int, default=STATE_MACHINE_EXAMPLES, help="examples of the state machine test")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
+    prerequisites.replace_missing(session, items)
+
+
+def pytest_unconfigure() -> None:
+    """Let go what Hypothesis keeps: its callback outlives all modules, and with it DuckDB's types, which complain."""
+    gc.callbacks[:] = [each for each in gc.callbacks if not each.__module__.startswith("hypothesis.")]
 
 
 @pytest.fixture
@@ -64,7 +77,8 @@ def start_process(tmp_path: Path) -> Iterator[Callable[..., Program]]:
         program.close()
 
 
-def _eventually(condition: Callable[[], object], timeout_s: float = 60.0, what: str = "") -> object:
+def _eventually(condition: Callable[[], object], timeout_s: float = PATIENCE_S, what: str = "") -> object:
+    timeout_s = max(timeout_s, PATIENCE_S)  # what a quiet machine takes says nothing of a busy one
     deadline = time.monotonic() + timeout_s
     while True:
         if value := condition():
@@ -76,7 +90,7 @@ def _eventually(condition: Callable[[], object], timeout_s: float = 60.0, what: 
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., object]:
-    """``eventually(condition, timeout_s=60, what="...")``: the first true value of ``condition()``; else it fails."""
+    """``eventually(condition, what="...")``: the first true value of ``condition()``; else it fails."""
     return _eventually
 
 
@@ -105,6 +119,7 @@ def _broker(home: Path) -> Iterator[Settings]:
         _eventually(is_ready, 180, "broker ready")
         yield settings
     finally:
+        gc.collect()  # clients that nobody has any more end before their broker does: else they complain to the end
         program.close()
 
 
@@ -113,15 +128,18 @@ def start_broker() -> Callable[[Path], AbstractContextManager[Settings]]:
     """``with start_broker(home) as settings``: a private broker with its data in that home, on a free port.
 
     ``settings`` are those of that home and embedded broker, everything else at its default. A second one with the same
-    home, after the first, finds its messages.
+    home, after the first, finds its messages. A test that starts Kafka otherwise has this fixture as well: where there
+    is no Kafka it is not run (``prerequisites``).
     """
     return _broker
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def broker(
+    start_broker: Callable[[Path], AbstractContextManager[Settings]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """``host:port`` of the broker that the tests of this run share."""
-    with _broker(tmp_path_factory.mktemp("broker")) as settings:
+    with start_broker(tmp_path_factory.mktemp("broker")) as settings:
         yield settings.broker
 
 

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from programs import ROOT, STOP_S, clean_environment
+from programs import PATIENCE_S, ROOT, STOP_S, clean_environment
 
 from salesviews import cli
 from salesviews import settings as settings_module
@@ -102,10 +102,10 @@ class Copy:
             self._answers.close()
         return self.returncode
 
-    def wait(self, timeout_s: float | None = None) -> int:
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """:raises TimeoutExpired: as ``Popen.wait``"""
         if (status := self.poll(timeout_s)) is None:
-            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout_s or 0)
+            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout_s)
         return status
 
     def send_signal(self, number: signal.Signals) -> None:
@@ -113,8 +113,8 @@ class Copy:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
-    def terminate(self, timeout_s: float = STOP_S) -> int:
-        """SIGTERM, then its exit status; fails if it does not end in time."""
+    def terminate(self, timeout_s: float = PATIENCE_S) -> int:
+        """SIGTERM, then its exit status."""
         self.send_signal(signal.SIGTERM)
         return self.wait(timeout_s)
 
@@ -125,7 +125,7 @@ class Copy:
 
     def close(self) -> None:
         try:
-            self.terminate()
+            self.terminate(STOP_S)
         except subprocess.TimeoutExpired:
             self.kill()
 

@@ -19,6 +19,7 @@ import requests
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from oracle import Message, Oracle
+from programs import PATIENCE_S
 
 from salesviews import lake, manifest, topics, views
 from salesviews.manifest import Manifest
@@ -139,11 +140,11 @@ class Pipeline:
     def run(self, *arguments: str) -> Any:
         """The result of a command that takes ``--json``; it must end with status 0."""
         program = self.start_process(*arguments, "--json", settings=self.settings)
-        assert program.popen.wait(120) == 0, program.output
+        assert program.wait() == 0, program.output
         return json.loads(program.output[program.output.index("{\n") :])
 
     def get(self, path: str, parse_float: Callable[[str], Any] = float) -> Any:
-        answer = requests.get(f"http://{self.settings.host}:{self.settings.port}{path}", timeout=10)
+        answer = requests.get(f"http://{self.settings.host}:{self.settings.port}{path}", timeout=PATIENCE_S)
         answer.raise_for_status()
         return json.loads(answer.content, parse_float=parse_float)
 
@@ -332,7 +333,7 @@ def assert_topics_are(pipeline: Pipeline, witness: Oracle) -> None:
 def assert_audit_holds(pipeline: Pipeline) -> None:
     """`salesviews audit` agrees; it may run beside a live pipeline."""
     audit = pipeline.start_process("audit", "--json", settings=pipeline.settings)
-    assert audit.popen.wait(120) == 0, audit.output
+    assert audit.wait() == 0, audit.output
 
 
 def assert_everything_is_exact(pipeline: Pipeline) -> None:

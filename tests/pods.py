@@ -22,7 +22,7 @@ from typing import Any
 import manifests
 from fork_server import Copy, ForkServer, command_of
 from manifests import Object
-from programs import ROOT, Program
+from programs import PATIENCE_S, ROOT, Program
 
 PROBE_INTERVAL_S = 2.0
 """Instead of the manifests' periods, which are longer."""
@@ -31,6 +31,8 @@ LIVENESS_PROBES = 5
 FAILURE_THRESHOLD = 3
 """Where a manifest names none, Kubernetes' own."""
 BACK_OFF_S = 1.0
+SLOWNESS = 10
+"""How many times the seconds of the manifests are given: this machine has other things to do."""
 
 
 class Cluster:
@@ -104,7 +106,7 @@ class Cluster:
                 self.start(name).wait_until_ready()
                 self.stop(pod)
 
-    def run_job(self, name: str, timeout_s: float) -> tuple[int, str]:
+    def run_job(self, name: str, timeout_s: float = PATIENCE_S) -> tuple[int, str]:
         """The status of a CronJob's pod, and what it says."""
         pod = Pod(self, name, f"{name}-{next(self._numbers):05}")
         return pod.run_once(pod.container["args"], timeout_s)
@@ -149,7 +151,7 @@ class Pod:
     def start(self) -> None:
         self._kubelet.start()
 
-    def wait_until_ready(self, timeout_s: float = 120.0) -> None:
+    def wait_until_ready(self, timeout_s: float = PATIENCE_S) -> None:
         deadline_s = time.monotonic() + timeout_s
         while not self.is_ready:
             assert time.monotonic() < deadline_s, f"{self.name} is not ready:\n{self.output[-3000:]}"
@@ -157,7 +159,7 @@ class Pod:
 
     def stop(self) -> tuple[int, float]:
         """Its status, and how long it took; what is still there at the end of the grace is killed (-9)."""
-        self._grace_s = self._spec["terminationGracePeriodSeconds"]
+        self._grace_s = SLOWNESS * self._spec["terminationGracePeriodSeconds"]
         return self._end()
 
     def kill(self) -> None:
@@ -276,7 +278,7 @@ class Pod:
                 return
 
     def _passes(self, probe: Object) -> bool:
-        timeout_s = probe.get("timeoutSeconds", 1) * 3.0  # this machine has other things to do
+        timeout_s = SLOWNESS * probe.get("timeoutSeconds", 1)
         if "exec" in probe:
             return self.run_once(probe["exec"]["command"][1:], timeout_s)[0] == 0
         asked: dict[str, Any] = probe["httpGet"]

@@ -9,7 +9,10 @@ from salesviews import settings as settings_module
 from salesviews.machine import process
 
 ROOT = Path(__file__).resolve().parents[1]
+PATIENCE_S = 300.0
+"""After which something is taken for hung. Nothing that a test proves depends on it: the machine may be busy."""
 STOP_S = 15.0
+"""What a program has to end that no test looks at any more."""
 
 
 def clean_environment() -> dict[str, str]:
@@ -39,10 +42,14 @@ class Program:
     def output(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def terminate(self, timeout_s: float = STOP_S) -> int:
-        """SIGTERM, then its exit status; fails if it does not end in time."""
-        self.popen.terminate()
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
+        """Its exit status, as soon as it ends by itself."""
         return self.popen.wait(timeout_s)
+
+    def terminate(self, timeout_s: float = PATIENCE_S) -> int:
+        """SIGTERM, then its exit status."""
+        self.popen.terminate()
+        return self.wait(timeout_s)
 
     def kill(self) -> None:
         """SIGKILL, and wait for the end."""
@@ -51,6 +58,6 @@ class Program:
 
     def close(self) -> None:
         try:
-            self.terminate()
+            self.terminate(STOP_S)
         except subprocess.TimeoutExpired:
             self.kill()

@@ -1,6 +1,8 @@
 """Ends queries that take too long, so that a few questions cannot hold all the server's threads.
 
-One thread looks a few times a second at the queries that run: a query costs nothing more than a note of when it began.
+One thread looks a few times a second at the queries that run, and ends when there are none: a query costs little more
+than a note of when it began. It is no daemon: one that is stopped in the middle at the end of the process keeps what it
+refers to, and DuckDB complains at length of that.
 """
 
 import threading
@@ -45,7 +47,7 @@ class Deadlines:
         with self._lock:
             self._running[id(cursor)] = (self._elapsed_s() + self._limit_s, cursor)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="deadlines", daemon=True)
+                self._thread = threading.Thread(target=self._watch, name="deadlines", daemon=False)
                 self._thread.start()
         try:
             yield
@@ -61,10 +63,16 @@ class Deadlines:
     def _watch(self) -> None:
         while True:
             time.sleep(LOOK_INTERVAL_S)
-            now_s = self._elapsed_s()
-            # Within the lock, so that no cursor is ended that has gone on to other work.
+            # Within the lock, so that no cursor is ended that has gone on to other work, and none begins unseen.
             with self._lock:
-                for ends_at_s, cursor in self._running.values():
-                    if ends_at_s > now_s:
-                        break
-                    cursor.interrupt()
+                if not self._running:
+                    self._thread = None
+                    return
+                self._end_late()
+
+    def _end_late(self) -> None:
+        now_s = self._elapsed_s()
+        for ends_at_s, cursor in self._running.values():
+            if ends_at_s > now_s:
+                break
+            cursor.interrupt()

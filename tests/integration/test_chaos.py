@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from chaos import driver
 
 STORM_S = 30.0
@@ -9,6 +10,7 @@ SEED = 11
 """The storm that once left a typed batch missing: a replay after a rebuild, while an old ingest still appended."""
 
 
+@pytest.mark.usefixtures("start_broker")
 def test_nothing_is_lost_and_nothing_counts_twice_when_everything_goes_wrong(tmp_path: Path) -> None:
     """Law: whatever is killed, stopped or filled up, alone or at once: every answer is of one whole snapshot, snapshots
     never go back, and in the end all that the sellers were told is sold is counted, once.

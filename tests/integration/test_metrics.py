@@ -4,6 +4,7 @@ from typing import Any
 
 import requests
 from confluent_kafka import Producer
+from programs import PATIENCE_S
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from salesviews import topics
@@ -30,7 +31,7 @@ def test_a_processor_tells_what_it_did(
     def told() -> dict[tuple[str, ...], float]:
         assert program.popen.poll() is None, program.output
         try:
-            text = requests.get(f"http://127.0.0.1:{mine.metrics_port}/metrics", timeout=10).text
+            text = requests.get(f"http://127.0.0.1:{mine.metrics_port}/metrics", timeout=PATIENCE_S).text
         except requests.ConnectionError:
             return {}
         return {(each.name, *each.labels.values()): each.value for family in parse(text) for each in family.samples}

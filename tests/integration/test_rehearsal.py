@@ -17,6 +17,7 @@ from fork_server import ForkServer
 from manifests import K8S
 from pipelines import WITH_A_VIEW, Pipeline, Sales
 from pods import Cluster, Pod
+from programs import PATIENCE_S
 
 from salesviews import generation, lake, topics
 from salesviews.settings import Settings
@@ -114,7 +115,7 @@ def test_production_starts_rolls_scales_takes_over_and_is_upgraded(
                 pod.wait_until_ready()
             status = eventually(lambda: _members(cluster, "ingest", 3), 60, "three processes share the partitions")
             assert _at({"data": status}, _lag_location(cluster)) >= 0
-            assert requests.get(f"{cluster.pods['web'][0].url}/api/status", timeout=10).status_code == 401
+            assert requests.get(f"{cluster.pods['web'][0].url}/api/status", timeout=PATIENCE_S).status_code == 401
             assert all(
                 "salesviews_" in _asked(pod, "/metrics").text for name in PROCESSES for pod in cluster.pods[name]
             )
@@ -131,7 +132,7 @@ def test_production_starts_rolls_scales_takes_over_and_is_upgraded(
         assert visitor.answers > 0
     eventually(pipeline.has_counted_all, 90, "all sales counted")
     for job in ("maintain", "audit"):
-        status, output = cluster.run_job(job, 120)
+        status, output = cluster.run_job(job)
         assert status == 0, output
     told = eventually(lambda: _status(cluster)["audit"], 60, "web tells of the audit")
     assert sum(each["received"] for each in told["partitions"]) == sales.sent
@@ -148,7 +149,7 @@ def _upgrade(cluster: Cluster, pipeline: Pipeline, sales: Sales, eventually: Cal
     eventually(lambda: pipeline.has_counted(before + 100), 60, "the old release counts beside them")
     assert not any(pod.is_ready for pod in new)
 
-    status, output = cluster.run_job("rebuild", 120)
+    status, output = cluster.run_job("rebuild")
     assert status == 0, output
     for pod in new:
         pod.wait_until_ready()
@@ -167,7 +168,7 @@ def _status(cluster: Cluster) -> Any:
 
 
 def _asked(pod: Pod, path: str) -> requests.Response:
-    answer = requests.get(f"{pod.url}{path}", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=10)
+    answer = requests.get(f"{pod.url}{path}", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=PATIENCE_S)
     answer.raise_for_status()
     return answer
 

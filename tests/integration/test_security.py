@@ -13,6 +13,8 @@ from pipelines import Pipeline, assert_audit_holds
 from salesviews import topics
 from salesviews.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("start_broker")
+
 SALES = 500
 
 
@@ -35,7 +37,7 @@ def test_the_pipeline_works_with_credentials(
     for name in ("ingest-1", "views-1", "web-1"):
         pipeline.start(name)
     generator = start_process("generate", "--sales", str(SALES), "--dirty", "10", settings=used)
-    assert generator.popen.wait(60) == 0, generator.output
+    assert generator.wait() == 0, generator.output
     eventually(lambda: pipeline.has_counted(SALES), 120, "the sales counted")
     assert pipeline.run("replay")["complete"] is True
     status = eventually(lambda: _status(pipeline), 60, "the web server knows Kafka")
@@ -66,7 +68,7 @@ def _status(pipeline: Pipeline) -> Any:
 def test_a_client_is_refused(secured: Settings, start_process: Callable[..., Any], client: dict[str, str]) -> None:
     """Law: a client that does not prove who it is, or to which Kafka does not, ends with status 1 and the reason."""
     program = start_process("topics", "--wait", "3", settings=replace(secured, **client))
-    assert program.popen.wait(60) == 1
+    assert program.wait() == 1
     assert "did not answer" in program.output
     assert "Traceback" not in program.output
     assert "wrong-password" not in program.output

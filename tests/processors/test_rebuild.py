@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -480,14 +481,16 @@ def test_bronze_that_lacks_what_was_counted_is_refused(own: WitnessedLake, is_dr
     assert any("lacks 5 messages" in note for note in result.notes)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, BrokerError("Kafka is gone."), OSError("The disk is full.")])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt, partial(BrokerError, "It is gone."), partial(OSError, "It is full.")]
+)
 def test_what_does_not_come_to_its_end_lets_the_old_generation_go_on(
-    own: WitnessedLake, error: BaseException | type[BaseException]
+    own: WitnessedLake, error: Callable[[], BaseException]
 ) -> None:
     """Law: a rebuild that is refused, fails or is interrupted before it replaces sales withdraws its announcement."""
 
     def fail() -> None:
-        raise error
+        raise error()
 
     kafka = Kafka()
     kafka.at_begin = fail

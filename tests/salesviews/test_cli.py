@@ -186,7 +186,7 @@ def test_version() -> None:
 def test_a_setting_that_cannot_be_used_ends_with_its_message(start_process: Callable) -> None:
     """Status 2, one line that names the variable, and no traceback."""
     program = start_process("web", environment={"SALESVIEWS_PORT": "http"})
-    assert program.popen.wait(TIMEOUT_S) == 2
+    assert program.wait() == 2
     assert program.output.startswith("salesviews: SALESVIEWS_PORT='http' cannot be used")
     assert len(program.output.splitlines()) == 1
 
@@ -195,7 +195,7 @@ def test_topics_waits_for_kafka_then_gives_up(start_process: Callable) -> None:
     """A Kafka that does not answer in time: status 1, with its address."""
     address = f"127.0.0.1:{ports.free()}"
     program = start_process("topics", "--wait", "0.5", environment={"SALESVIEWS_BROKER": address})
-    assert program.popen.wait(TIMEOUT_S) == 1
+    assert program.wait() == 1
     assert address in program.output
     assert "Traceback" not in program.output
 
@@ -203,7 +203,7 @@ def test_topics_waits_for_kafka_then_gives_up(start_process: Callable) -> None:
 def test_generate_refuses_what_it_cannot_do(start_process: Callable) -> None:
     """Its options reach the generator: an impossible number of sales is refused there, with status 2."""
     program = start_process("generate", "--sales", "0", environment={"SALESVIEWS_BROKER": "127.0.0.1:1"})
-    assert program.popen.wait(TIMEOUT_S) == 2
+    assert program.wait() == 2
     assert "sales=0" in program.output
 
 
@@ -219,10 +219,10 @@ def test_lineage_ends_with_the_verdict(start_process: Callable, witnessed_lake: 
     arguments = ("lineage", "ventes_par_pays", "--key", f"pays={row['pays']}", "--window", row["heure"].isoformat())
     environment = {"SALESVIEWS_LAKE": made.lake.root}
     program = start_process(*arguments, environment=environment)
-    assert program.popen.wait(TIMEOUT_S) == 0
+    assert program.wait() == 0
     assert "which add up to it" in program.output
     program = start_process(*arguments, "--limit", "1", "--json", environment=environment)
-    assert program.popen.wait(TIMEOUT_S) == 0
+    assert program.wait() == 0
     body = json.loads(program.output)
     assert (body["adds_up"], len(body["behind"]["messages"])) == (True, 1)
     assert body["snapshot"]["id"] == made.manifest().id
@@ -238,7 +238,7 @@ def test_lineage_ends_with_the_verdict(start_process: Callable, witnessed_lake: 
     found.tables[table.name] = handle.version()
     write_deltalake(made.lake.open(lake.SNAPSHOTS), found.to_arrow(), mode="overwrite")
     program = start_process(*arguments, environment=environment)
-    assert program.popen.wait(TIMEOUT_S) == 1
+    assert program.wait() == 1
     assert f"but {row['ventes_count']:,} is behind it" in program.output
 
 
@@ -255,7 +255,7 @@ def test_lineage_of_what_bronze_lacks_is_no_proof(
         (("--position", f"{message.topic_id}/{message.partition}/{message.offset}"), "Not proved"),
     ):
         program = start_process("lineage", *arguments, environment={"SALESVIEWS_LAKE": made.lake.root})
-        assert program.popen.wait(TIMEOUT_S) == 1
+        assert program.wait() == 1
         assert says in program.output
         assert "salesviews replay" in program.output
 
@@ -266,7 +266,7 @@ def test_lineage_tells_the_story_of_a_sale(start_process: Callable, witnessed_la
     position = f"{message.topic_id}/{message.partition}/{message.offset}"
     for arguments in (("--vente", str(outcome.fields["vente_id"])), ("--position", position)):
         program = start_process("lineage", *arguments, environment={"SALESVIEWS_LAKE": witnessed_lake.lake.root})
-        assert program.popen.wait(TIMEOUT_S) == 0
+        assert program.wait() == 0
         assert position in program.output
         assert "Proved" in program.output
         assert "in hourly_sales" in program.output
@@ -293,7 +293,7 @@ def test_lineage_of_what_is_not_there(
 ) -> None:
     """Status 2, a line that says what there is, and no traceback."""
     program = start_process("lineage", *arguments, environment={"SALESVIEWS_LAKE": witnessed_lake.lake.root})
-    assert program.popen.wait(TIMEOUT_S) == 2
+    assert program.wait() == 2
     assert says in program.output
     assert "Traceback" not in program.output
 
@@ -304,7 +304,7 @@ def test_lineage_of_an_empty_lake(start_process: Callable, tmp_path: Path, has_t
     if has_tables:
         lake.Lake(str(tmp_path)).create(lake.SNAPSHOTS)
     program = start_process("lineage", "--vente", "1", environment={"SALESVIEWS_LAKE": str(tmp_path)})
-    assert program.popen.wait(TIMEOUT_S) == 2
+    assert program.wait() == 2
     assert ("no snapshot yet" if has_tables else "SALESVIEWS_LAKE") in program.output
     assert "Traceback" not in program.output
 
@@ -365,7 +365,7 @@ def test_a_waiting_audit_can_be_interrupted(
     program = start_process("audit", environment={"SALESVIEWS_LAKE": made.lake.root, "TMPDIR": str(folder)})
     eventually(lambda: list(folder.glob("salesviews-audit-*")))
     program.popen.send_signal(signal.SIGINT)
-    assert program.popen.wait(TIMEOUT_S) == 2
+    assert program.wait() == 2
     assert "salesviews: Interrupted. " in program.output.splitlines()[-1]
     assert "Traceback" not in program.output
     assert audit_result.last(made.lake.place) is None
@@ -417,7 +417,7 @@ def test_status_shows_what_an_operator_looks_at_first(start_process: Callable) -
     """Snapshot and its age, lag, processes, troubles, tables; also where something is not known."""
     with web_server(json.dumps(STATUS).encode()) as port:
         program = start_process("status", environment={"SALESVIEWS_PORT": str(port)})
-        assert program.popen.wait(TIMEOUT_S) == 0
+        assert program.wait() == 0
     lines = [" ".join(line.split()) for line in program.output.splitlines()]
     assert lines == [
         "snapshot 42, 1.5 s old, caught up when it was made",
@@ -437,7 +437,7 @@ def test_status_as_json_is_the_answer_as_it_is(start_process: Callable) -> None:
     """``--json`` is for programs: the body, whole."""
     with web_server(json.dumps(STATUS).encode()) as port:
         program = start_process("status", "--json", environment={"SALESVIEWS_PORT": str(port)})
-        assert program.popen.wait(TIMEOUT_S) == 0
+        assert program.wait() == 0
     assert json.loads(program.output) == STATUS
 
 
@@ -449,7 +449,7 @@ def test_status_of_an_empty_system(start_process: Callable) -> None:
     }
     with web_server(json.dumps(body).encode()) as port:
         program = start_process("status", environment={"SALESVIEWS_PORT": str(port)})
-        assert program.popen.wait(TIMEOUT_S) == 0
+        assert program.wait() == 0
     assert program.output.split("\n")[0].split() == ["snapshot", "none", "yet"]
 
 
@@ -458,7 +458,7 @@ def test_status_of_something_else(start_process: Callable, body: bytes) -> None:
     """Another server on that port is told, not shown."""
     with web_server(body) as port:
         program = start_process("status", environment={"SALESVIEWS_PORT": str(port)})
-        assert program.popen.wait(TIMEOUT_S) == 1
+        assert program.wait() == 1
     assert f"http://127.0.0.1:{port}/api/status" in program.output
     assert "Traceback" not in program.output
 
@@ -467,6 +467,6 @@ def test_status_of_nothing(start_process: Callable) -> None:
     """Nothing answers: status 1, the address, and what to check."""
     port = ports.free()
     program = start_process("status", environment={"SALESVIEWS_PORT": str(port)})
-    assert program.popen.wait(TIMEOUT_S) == 1
+    assert program.wait() == 1
     assert f"http://127.0.0.1:{port}/api/status" in program.output
     assert "SALESVIEWS_PORT" in program.output

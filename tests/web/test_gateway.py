@@ -13,6 +13,7 @@ from typing import Any
 import loops
 import pytest
 from flask import Flask, request
+from programs import PATIENCE_S
 
 from web import connection, gateway, server
 from web.events import KEPT_EVENTS, EventFeed
@@ -33,7 +34,7 @@ class Served:
         @app.get("/slow")
         def slow() -> str:
             self.is_working.set()
-            assert self.release.wait(60)
+            assert self.release.wait(PATIENCE_S)
             return "done"
 
         @app.get("/large")
@@ -56,11 +57,11 @@ class Served:
 
     def join(self) -> bool:
         """Whether it has ended."""
-        self._thread.join(30)
+        self._thread.join(PATIENCE_S)
         return not self._thread.is_alive()
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
         opened = self.connect()
@@ -90,7 +91,7 @@ def test_a_request_under_way_is_finished(served: Served) -> None:
     """Law: a signal ends the server when the requests that it had taken are answered, and takes no more."""
     client = served.connect()
     client.request("GET", "/slow")
-    assert served.is_working.wait(30)
+    assert served.is_working.wait(PATIENCE_S)
     served.stop()
     served._thread.join(0.5)
     assert served._thread.is_alive()
@@ -140,19 +141,22 @@ def test_what_is_no_request_is_refused_in_the_one_form(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "answered"),
+    ("limit", "sent", "answered"),
     [
-        (b"", b""),
-        (b"GET /length HTT", b""),
-        (b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc", b"HTTP/1.1 408"),
+        ((connection, "HEAD_TIMEOUT_S"), b"", b""),
+        ((connection, "HEAD_TIMEOUT_S"), b"GET /length HTT", b""),
+        (
+            (gateway, "BODY_TIMEOUT_S"),
+            b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc",
+            b"HTTP/1.1 408",
+        ),
     ],
 )
 def test_a_request_that_comes_too_slowly_is_ended(
-    served: Served, monkeypatch: pytest.MonkeyPatch, sent: bytes, answered: bytes
+    served: Served, monkeypatch: pytest.MonkeyPatch, limit: tuple[Any, str], sent: bytes, answered: bytes
 ) -> None:
     """Law: a connection on which no whole request comes is closed; it never holds a thread."""
-    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(gateway, "BODY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(*limit, 0.2)
     with served.raw(sent) as client:
         try:
             found = client.recv(12)
@@ -166,7 +170,7 @@ def test_a_second_request_may_take_its_time(served: Served, monkeypatch: pytest.
     monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.2)
     client = served.connect()
     client.request("GET", "/slow")
-    assert served.is_working.wait(30)
+    assert served.is_working.wait(PATIENCE_S)
     threading.Timer(0.5, served.release.set).start()
     assert client.getresponse().read() == b"done"
     threading.Event().wait(0.5)
@@ -178,7 +182,7 @@ def test_a_client_that_takes_nothing_is_cut_off(served: Served) -> None:
     """Law: each connection has the limit after which the system closes it, as what it was sent is not taken."""
     client = served.connect()
     client.request("GET", "/slow")
-    assert served.is_working.wait(30)
+    assert served.is_working.wait(PATIENCE_S)
     [held] = served._server.server_state.connections
     accepted = held.transport.get_extra_info("socket")  # type: ignore[union-attr]
     assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == server.UNREAD_MS

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer
+from programs import PATIENCE_S
 
 from salesviews import topics
 from salesviews.errors import BrokerError
@@ -114,10 +115,10 @@ class TestKafkaObserver:
     def test_topics_that_do_not_exist_are_named(self, settings: Callable[..., Settings]) -> None:
         """Nothing is created by looking."""
         mine = settings()
-        observed = KafkaObserver(mine)()
+        observed = KafkaObserver(mine, timeout_s=PATIENCE_S)()
         assert {topics.raw(mine).name, topics.typees(mine).name} <= set(observed.missing_topics)
         assert observed.partitions == ()
-        assert KafkaObserver(mine)().missing_topics == observed.missing_topics
+        assert KafkaObserver(mine, timeout_s=PATIENCE_S)().missing_topics == observed.missing_topics
 
     def test_ends_and_groups(self, settings: Callable[..., Settings], eventually: Callable[..., Any]) -> None:
         """The ends of each partition with the topic's id, and what each group has read, by whom."""
@@ -126,9 +127,9 @@ class TestKafkaObserver:
         producer = Producer(mine.kafka_config)
         for number in range(7):
             producer.produce(mine.topic, b"{}", partition=0 if number < 5 else 1)
-        assert producer.flush(30) == 0
+        assert producer.flush(PATIENCE_S) == 0
 
-        observer = KafkaObserver(mine)
+        observer = KafkaObserver(mine, timeout_s=PATIENCE_S)
         observed = eventually(lambda: (seen := observer()) and not seen.missing_topics and seen)
         topic_id = topics.topic_id(mine, mine.topic)
         assert observed.partitions == (
@@ -145,7 +146,7 @@ class TestKafkaObserver:
         try:
             taken = 0
             while taken < 5:
-                message = consumer.poll(30)
+                message = consumer.poll(PATIENCE_S)
                 assert message is not None
                 assert message.error() is None
                 taken += 1

@@ -13,6 +13,7 @@ from typing import Any
 import loops
 import psutil
 import pytest
+from programs import PATIENCE_S
 
 from salesviews import settings as settings_module
 from salesviews.settings import Settings
@@ -33,7 +34,7 @@ def alone(tmp_path: Path, free_port: Callable[[], int]) -> Settings:
 
 def ask(settings: Settings, path: str) -> tuple[int, Any]:
     try:
-        with urllib.request.urlopen(f"{settings.url}{path}", timeout=10) as response:
+        with urllib.request.urlopen(f"{settings.url}{path}", timeout=PATIENCE_S) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
@@ -50,7 +51,7 @@ def test_it_serves_until_a_signal(
     assert ask(alone, "/readyz")[0] == 503
     assert ask(alone, "/api/quality")[0] == 503
     program.popen.send_signal(number)
-    assert program.popen.wait(15) == 0
+    assert program.wait() == 0
     assert "Traceback" not in program.output
 
 
@@ -60,11 +61,11 @@ def test_a_signal_lets_a_request_finish(
     """A client that holds its connection open does not hold the server."""
     program = start_process("web", settings=alone)
     eventually(lambda: f"Listening on {alone.url}\n" in program.output, what="the address is printed")
-    connection = http.client.HTTPConnection(alone.host, alone.port, timeout=10)
+    connection = http.client.HTTPConnection(alone.host, alone.port, timeout=PATIENCE_S)
     connection.request("GET", "/healthz")
     assert connection.getresponse().read()
     program.popen.terminate()
-    assert program.popen.wait(15) == 0
+    assert program.wait() == 0
     connection.close()
 
 
@@ -74,7 +75,7 @@ def test_a_taken_port_is_an_error_that_names_it(alone: Settings, start_process: 
         taken.bind((alone.host, alone.port))
         taken.listen()
         program = start_process("web", settings=alone)
-        assert program.popen.wait(60) == 1
+        assert program.wait() == 1
     assert str(alone.port) in program.output
     assert "SALESVIEWS_PORT" in program.output
     assert "Traceback" not in program.output
@@ -123,7 +124,7 @@ def test_a_request_that_is_too_large_is_refused(
     eventually(lambda: f"Listening on {alone.url}\n" in program.output, what="the address is printed")
 
     def status(method: str, path: str, body: bytes = b"") -> int:
-        connection = http.client.HTTPConnection(alone.host, alone.port, timeout=10)
+        connection = http.client.HTTPConnection(alone.host, alone.port, timeout=PATIENCE_S)
         try:
             connection.request(method, path, body)
             return connection.getresponse().status
@@ -173,18 +174,18 @@ def test_many_listeners_take_no_thread_each(
         for _ in range(SNAPSHOTS):
             written = await asyncio.to_thread(silver.snapshot)
             marker = f"id: {written.id}\n".encode()
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_S):
                 before = await asyncio.gather(*(reader.readuntil(marker) for reader, _ in streams))
             # Between two snapshots in a row no listener was told of one: each came once.
             assert all(text.count(b"id: ") == 1 for text in before)
         assert process.num_threads() <= threads
         program.popen.terminate()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             rest = await asyncio.gather(*(reader.read() for reader, _ in streams))
         assert all(text.endswith(b"\r\n0\r\n\r\n") and b"id: " not in text for text in rest)
         for _, writer in streams:
             writer.close()
 
     loops.run(listen())
-    assert program.popen.wait(15) == 0
+    assert program.wait() == 0
     assert "Traceback" not in program.output

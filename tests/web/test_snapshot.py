@@ -234,14 +234,16 @@ def test_a_bad_file_leaves_the_snapshot_before_in_service(
         file.write_bytes(b"no parquet" * 100 if damage == "damaged" else content[: len(content) // 2])
     silver.snapshot()
 
+    def errors() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+
     store.start()
     try:
-        eventually(lambda: store.failure, what="the failure is known")
+        eventually(errors, what="the failure is logged, and before that known")
         assert str(file) in store.failure.message
         assert "silver/hourly_sales" in store.failure.message
-        errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-        assert len(errors) == 1
-        assert str(file) in errors[0]
+        assert len(errors()) == 1
+        assert str(file) in errors()[0]
         with store.read() as snapshot:
             assert snapshot.manifest == first
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from programs import PATIENCE_S
 
 from salesviews import settings as settings_module
 from salesviews import topics
@@ -18,7 +19,7 @@ from salesviews.errors import BrokerError
 from salesviews.machine import broker, ports
 from salesviews.settings import Settings
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = PATIENCE_S
 
 
 def embedded(home: Path, port: int | None = None) -> Settings:
@@ -70,6 +71,7 @@ def test_a_second_start_finds_the_messages_of_the_first(tmp_path: Path, start_br
         assert consume(second, second.topic, 2) == [b"one", b"two"]
 
 
+@pytest.mark.usefixtures("start_broker")
 def test_sigkill_takes_java_along_and_loses_no_acknowledged_message(
     tmp_path: Path, start_process: Callable, eventually: Callable
 ) -> None:
@@ -87,6 +89,7 @@ def test_sigkill_takes_java_along_and_loses_no_acknowledged_message(
     assert consume(settings, settings.topic, 1) == [b"kept"]
 
 
+@pytest.mark.usefixtures("start_broker")
 def test_sigterm_stops_it_cleanly(tmp_path: Path, start_process: Callable) -> None:
     """SIGTERM: Kafka shuts down by itself, and the status is 0. While up, nothing of it listens beyond the loopback."""
     settings = embedded(tmp_path / "home")
@@ -106,34 +109,37 @@ def test_a_taken_port_is_refused_by_name(tmp_path: Path, start_process: Callable
     settings = embedded(tmp_path / "home")
     with listening(settings.kafka_port):
         program = start_process("broker", settings=settings)
-        assert program.popen.wait(TIMEOUT_S) == 1
+        assert program.wait() == 1
     assert f"127.0.0.1:{settings.kafka_port}" in program.output
     assert "SALESVIEWS_KAFKA_PORT" in program.output
     assert "Traceback" not in program.output
     assert not (settings.kafka_folder / "logs").exists()
 
 
+@pytest.mark.usefixtures("start_broker")
 def test_two_brokers_never_share_their_data(tmp_path: Path, start_process: Callable, eventually: Callable) -> None:
     """A second broker on the same folder is refused, and told which process has it."""
     home = tmp_path / "home"
     first = start_process("broker", settings=embedded(home))
     eventually((home / "kafka" / "logs").exists, TIMEOUT_S, "the first broker has the folder")
     second = start_process("broker", settings=embedded(home))
-    assert second.popen.wait(TIMEOUT_S) == 1
+    assert second.wait() == 1
     assert f"process {first.pid}" in second.output
     assert str(home / "kafka") in second.output
 
 
+@pytest.mark.usefixtures("start_broker")
 def test_a_broker_that_dies_ends_the_process(tmp_path: Path, start_process: Callable) -> None:
     """Java killed from outside: status 1, and how it ended."""
     settings = embedded(tmp_path / "home")
     program = start_process("broker", settings=settings)
     broker.wait_until_ready(settings, TIMEOUT_S)
     java(program.pid).send_signal(signal.SIGKILL)
-    assert program.popen.wait(TIMEOUT_S) == 1
+    assert program.wait() == 1
     assert "ended by itself by SIGKILL" in program.output
 
 
+@pytest.mark.usefixtures("start_broker")
 def test_a_broker_that_cannot_start_shows_its_log(tmp_path: Path, start_process: Callable) -> None:
     """Damaged data: status 1, with what Kafka said of it, there and in the log."""
     settings = embedded(tmp_path / "home")
@@ -141,7 +147,7 @@ def test_a_broker_that_cannot_start_shows_its_log(tmp_path: Path, start_process:
     data.mkdir(parents=True)
     (data / "meta.properties").write_text("version=1\ncluster.id=x\nnode.id=77\n")
     program = start_process("broker", settings=settings)
-    assert program.popen.wait(TIMEOUT_S) == 1
+    assert program.wait() == 1
     assert "77" in program.output
     assert "77" in (settings.kafka_folder / "broker.log").read_text()
 
@@ -165,7 +171,7 @@ def test_an_unreachable_registry_says_what_is_needed(
             "no_proxy": "",
         },
     )
-    assert program.popen.wait(TIMEOUT_S) == 1
+    assert program.wait() == 1
     assert broker.KAFKA in program.output
     assert str(tmp_path / "jgo") in program.output
     assert "SALESVIEWS_BROKER" in program.output

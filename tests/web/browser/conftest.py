@@ -4,18 +4,18 @@ A window notes what must never be: errors that the browser reports (refusals by 
 requests to anybody but the server.
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import chromium
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from programs import PATIENCE_S
 from served import Served, ServedKafka, ServedLake
 
-CHROMIUM = shutil.which("chromium")
-PATIENCE_MS = 20_000
+PATIENCE_MS = 1000 * PATIENCE_S
 
 
 @pytest.fixture(scope="session")
@@ -34,13 +34,8 @@ def server(made: ServedLake) -> Iterator[Served]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.fail("There is no chromium to look at the page with: apt-get install chromium")
-    with sync_playwright() as playwright:
-        # In a container there is no kernel namespace for the browser's own sandbox; it sees our pages only.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with sync_playwright() as playwright, chromium.launch(playwright, chromium.find()) as browser:
         yield browser
-        browser.close()
 
 
 @dataclass

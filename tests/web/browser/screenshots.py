@@ -1,12 +1,12 @@
 """Takes pictures of the dashboard in its main states: ``make screenshots``. They are to be looked at."""
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import chromium
 from playwright.sync_api import Browser, Page, sync_playwright
 from served import Served, ServedKafka, ServedLake
 
@@ -24,7 +24,7 @@ def main(folder: Path) -> None:
         made = ServedLake(Path(home) / "lake")
         made.fill()
         kafka = ServedKafka(made)
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = chromium.launch(playwright, chromium.bring())
         with Served(made.lake, kafka) as served:
             of_figures(browser, served, folder)
             of_lineage(browser, served, folder)

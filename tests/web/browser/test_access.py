@@ -129,7 +129,7 @@ def test_the_first_paint_is_small(window: Any, request: pytest.FixtureRequest) -
     page = window.open()
     sizes = page.evaluate(
         """[...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
-            .filter(each => !each.name.includes("/api/"))
+            .filter(each => !each.name.includes("/api/") && !each.name.endsWith("/icon.svg"))
             .map(each => [each.name, each.encodedBodySize])"""
     )
     files = dict(map(tuple, sizes))
