@@ -321,6 +321,15 @@ def ctrl_c_in_duckdb(*_: object, **__: object) -> None:
         raise RuntimeError("Query interrupted") from None
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """As in a terminal: a job in the background of a shell begins with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 @pytest.mark.parametrize("interrupt", [ctrl_c, ctrl_c_in_duckdb])
 @pytest.mark.parametrize(
     ("arguments", "module", "function"),
