@@ -5,10 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chaos import lake_volume
 from pipelines import Pipeline
 
 from salesviews import topics
 from salesviews.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def full_disk() -> tuple[str, ...]:
+    """What a command begins with that may fill a disk of its own."""
+    return lake_volume.rights()
 
 
 @pytest.fixture
