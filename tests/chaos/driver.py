@@ -134,7 +134,7 @@ def run(seconds: float, seed: int, folder: Path, say: Callable[[str], None] = pr
         for line in _LOGGED_ERROR.findall(log.read_text(encoding="utf-8", errors="replace")):
             report.errors[f"{log.stem.partition('-')[2]}: {re.sub('[0-9]+', '#', line)[:160]}"] += 1
     report.failures += watch.violations
-    _check_disruption(report)
+    _check_disruption(report, seconds)
     return report
 
 
@@ -228,8 +228,10 @@ def _settle(cluster: Cluster, watch: Watch) -> None:
     cluster.wait_for(lambda: watch.is_known(newest.id), CALM_S, f"every answer of snapshot {newest.id}")
 
 
-def _check_disruption(report: Report) -> None:
+def _check_disruption(report: Report, seconds: float) -> None:
     struck = sum(report.faults.values())
+    if struck < seconds / GAP_S[1] / 2:
+        report.failures.append(f"nothing was proved: {struck} faults in {seconds:g} s")
     missing = {fault.name for fault in FAULTS} - report.faults.keys() - report.impossible.keys()
     if not struck or (missing and struck >= len(FAULTS)):
         report.failures.append(f"nothing was proved: of {struck} faults none was one of {sorted(missing)}")

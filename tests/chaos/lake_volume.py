@@ -1,11 +1,35 @@
-"""A lake on a file system of its own, small, that can be made full: what a full disk does to the pipeline."""
+"""A lake on a file system of its own, small, that can be made full: what a full disk does to the pipeline.
+
+To mount it takes rights: root's, or those of a namespace of its own, for a command that begins with ``rights``.
+"""
 
 import os
 import subprocess
+import tempfile
+from functools import cache
 from pathlib import Path
+
+from programs import PATIENCE_S, run_once
 
 SIZE_BYTES = 2 * 1024**3
 _SPARE_BYTES = 64 * 1024
+_NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
+
+
+@cache
+def rights() -> tuple[str, ...]:
+    """What a command begins with that may mount; nothing where this process may.
+
+    :raises OSError: if no command may
+    """
+    obstacles = []
+    with tempfile.TemporaryDirectory() as folder:
+        for prefix in ((), _NAMESPACE):
+            tried = run_once([*prefix, "sh", "-c", f"mount -t tmpfs tmpfs {folder} && umount {folder}"], {}, PATIENCE_S)
+            if tried[0] == 0:
+                return prefix
+            obstacles.append(tried[1].strip())
+    raise OSError("; ".join(obstacles))
 
 
 class LakeVolume:
@@ -40,7 +64,8 @@ class LakeVolume:
             subprocess.run(["umount", "--lazy", str(self._folder)], check=True)
 
     def _resize(self, size: int) -> None:
-        resized = self._mount("-o", f"remount,size={size}", str(self._folder))
+        # Type and source are named: else it repeats all options that the mount has, some of which a namespace refuses.
+        resized = self._mount("-t", "tmpfs", "-o", f"remount,size={size}", "tmpfs", str(self._folder))
         if resized.returncode:
             raise OSError(f"{self._folder} cannot have {size} bytes: {resized.stderr.strip()}")
 

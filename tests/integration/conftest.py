@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import secured_broker
+from chaos import lake_volume
 from fork_server import Copy, ForkServer, command_of
 from pipelines import Pipeline
 from programs import Program
@@ -44,6 +45,12 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A client's settings of a broker behind TLS and SCRAM, which tests share as they share the other one."""
     with secured_broker.running(tmp_path_factory.mktemp("secured") / "home") as settings:
         yield settings
+
+
+@pytest.fixture(scope="session")
+def full_disk() -> tuple[str, ...]:
+    """What a command begins with that may fill a disk of its own."""
+    return lake_volume.rights()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import chromium
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 from programs import PATIENCE_S
 from served import Served, ServedKafka, ServedLake
 
@@ -34,7 +34,7 @@ def server(made: ServedLake) -> Iterator[Served]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright, chromium.launch(playwright, chromium.find()) as browser:
+    with chromium.opened(chromium.find()) as browser:
         yield browser
 
 

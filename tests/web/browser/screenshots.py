@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import chromium
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from served import Served, ServedKafka, ServedLake
 
 from salesviews.errors import BrokerError
@@ -20,11 +20,10 @@ FIGURES = "#figures[aria-busy=false]"
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as home, chromium.opened(chromium.bring()) as browser:
         made = ServedLake(Path(home) / "lake")
         made.fill()
         kafka = ServedKafka(made)
-        browser = chromium.launch(playwright, chromium.bring())
         with Served(made.lake, kafka) as served:
             of_figures(browser, served, folder)
             of_lineage(browser, served, folder)
@@ -32,7 +31,6 @@ def main(folder: Path) -> None:
         empty = ServedLake(Path(home) / "empty")
         with Served(Lake(str(Path(home) / "none")), ServedKafka(empty)) as served:
             take(browser, served, folder / "empty.png", wait_for="[data-state=waiting]")
-        browser.close()
 
 
 def of_figures(browser: Browser, served: Served, folder: Path) -> None:
