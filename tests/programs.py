@@ -24,6 +24,17 @@ def clean_environment() -> dict[str, str]:
     }
 
 
+def run_once(command: Sequence[str], environment: Mapping[str, str], timeout_s: float) -> tuple[int, str]:
+    """The status of a command that ends by itself, and what it wrote; -9 where it had to be killed."""
+    child = process.start(command, folder=ROOT, environment=clean_environment() | dict(environment))
+    try:
+        output, _ = child.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        output, _ = child.communicate()
+    return child.returncode, output
+
+
 class Program:
     """A child process of a test, ended by its id when the test is over; ``output`` is all that it has written."""
 
