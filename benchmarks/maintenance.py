@@ -18,16 +18,17 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from salesviews import lake, maintenance
+from processors import gains
+from salesviews import lake, maintenance, manifest
 from salesviews.lake import Lake
 from salesviews.maintenance import Options
 from salesviews.maintenance.retention import Retention
 from salesviews.typed import Interval, SourcePartition
+from salesviews.view_rows import ViewRows
 from salesviews.views import HOURLY_SALES
 from sinks.appends import writer_properties
 from sinks.bronze import BronzeBatch, BronzeSink
-from sinks.contents import Change
-from sinks.silver import SilverSink, Take, ViewChange
+from sinks.silver import Reached, SilverSink, Take
 
 RECENT_S = 60.0
 """An hour of snapshots every 3 s is 1,200; here it is as many as are written in this time."""
@@ -48,11 +49,22 @@ def row(schema: pa.Schema, **values: object) -> pa.Table:
     return pa.Table.from_pylist([values], schema=schema)
 
 
+class Nobody:
+    """Gets what is published."""
+
+    def publish(self, rows: ViewRows) -> None:
+        pass
+
+    def finish(self, sequence: int) -> None:
+        pass
+
+
 def rounds(target: Lake, commits: int) -> Iterator[tuple[float, float]]:
     """Writes, and gives how long Bronze and a snapshot took in each round."""
-    bronze, silver = BronzeSink(target, lambda: None), SilverSink(target, now, 0, 30)
+    bronze, silver = BronzeSink(target, lambda: None), SilverSink(target, now, 0, 30, Nobody(), 1)
     for sink in (bronze, silver):
         sink.start()
+    silver.begin(Reached(manifest.EMPTY_SEQUENCE, {}, False), {})
     for offset in range(commits):
         interval = Interval(SOURCE, offset, offset + 1, 0, offset + 1)
         raw = row(
@@ -76,13 +88,16 @@ def rounds(target: Lake, commits: int) -> Iterator[tuple[float, float]]:
             mois=HOUR.month,
             sequence=offset,
         )
-        silver.add(Take(sale, lake.REJECTED.schema.empty_table(), offset, offset, {SOURCE: offset + 1}, True))
-        change = Change((), int(HOUR.timestamp() * 1000), [offset + 1, offset + 1, offset + 1])
-        silver.add(ViewChange(HOURLY_SALES, change))
+        sums = {name: [offset + 1] for name in HOURLY_SALES.measure_names}
+        changed = gains.of_table(HOURLY_SALES, pa.table({"start_ms": [int(HOUR.timestamp() * 1000)]} | sums))
+        silver.add(Take(sale, lake.REJECTED.schema.empty_table(), offset, {SOURCE: offset + 1}, True, [changed]))
         started_s = time.perf_counter()
         bronze.flush()
         middle_s = time.perf_counter()
         silver.flush()
+        silver.committed()
+        for _ in silver.snapshot():
+            pass
         yield middle_s - started_s, time.perf_counter() - middle_s
 
 

@@ -1,144 +1,98 @@
 """Which sale is the first of its client in a month, for a product, category and country.
 
 Such a sale carries ``nouveau_client = 1``; summed over the month that is the exact number of distinct clients, so that
-a distinct count needs nothing but addition. What is known is derived data: a month is read from ``ventes_clean`` when
-a sale of it first arrives, and forgotten when none has arrived for a day.
+a distinct count needs nothing but addition. What is known is derived data, of ``ventes_clean``: sorted runs, 16 bytes a
+client of a group in a month.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+import hashlib
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from processors.tiers import Int64s, SortedTiers
+from processors.run_files import Entries
+from processors.sorted_runs import SortedRuns, first_pairs
 from salesviews import event, views
-
-Month: TypeAlias = tuple[int, int]
-"""Year and month."""
+from salesviews.arrays import Int64s, UInt64s
 
 GROUP = views.VENTES_PRODUIT_PAYS.key_names
 """What a client is new to, beside the month: the key of the view that counts new clients."""
 
-_CLIENT_BITS = 38
-_NUMBERED_FROM = 1 << (_CLIENT_BITS - 1)
-"""Clients from 0 to below this are packed as they are; others get numbers from here on."""
+COLUMNS = ("timestamp", "client_id", *GROUP)
 
-
-@dataclass
-class _Pairs:
-    """
-    :param last_sequence: the place in the total order of the last sale that was looked up
-    """
-
-    tiers: SortedTiers = field(default_factory=SortedTiers)
-    last_sequence: int = -1
-
-    def add(self, pairs: Int64s) -> None:
-        self.tiers.add(pairs, np.zeros(len(pairs), np.int8))
+_MONTH_BITS = 16
+_HASH_BITS = np.uint64(64 - _MONTH_BITS)
+_WORDS = np.dtype(">u8")
 
 
 class NewClients:
-    """The clients of each month: 9 bytes a pair of a group and a client, of the months that sales arrive for.
+    """The clients of each month and group.
 
-    A pair is packed into 64 bits, and pairs never collide: a number for the group, given as it is first seen, and the
-    client, or a number for it where it is too large or negative.
+    One of them is 128 bits. The first word is the month, and 48 bits of a hash of group and client: sales of one month
+    are near each other, and hardly ever two clients have one key. The second word is the client, exclusive or another
+    hash of the group. So two clients of a group never are the same; two of different groups are with a probability of
+    2^-112, some 10^-20 for 10 million of a month. Who sends sales cannot look for such two: the hashes are keyed.
 
-    :param read_month: the sales of a month that counted before a place in the total order: columns ``client_id`` and
-        ``GROUP``
+    :param runs: where they are; of pairs
+    :param key: makes the hashes others than those of another lake
     """
 
-    def __init__(self, read_month: Callable[[Month, int], pa.Table]) -> None:
-        self._read_month = read_month
-        self._months: dict[Month, _Pairs] = {}
-        self._last_sequence = self._day_before = -1
-        self._groups: dict[tuple[str, ...], int] = {}
-        self._numbered_clients: dict[int, int] = {}
+    def __init__(self, runs: SortedRuns, key: str) -> None:
+        self.runs = runs
+        self._key = hashlib.blake2b(key.encode()).digest()
+
+    def load(self, pairs: Entries) -> None:
+        """Add clients that are known, in any order.
+
+        :param pairs: as ``pairs`` gives them
+        """
+        keys, values = pairs
+        firsts = first_pairs(keys, values, np.argsort(keys))
+        self.runs.add(keys[firsts], values[firsts])
 
     def flag(self, sales: pa.Table) -> Int64s:
         """1 for each sale that is the first of its client in its month and group, else 0. Remembers them.
 
-        :param sales: the sales that count, in order: ``sequence``, ``timestamp``, ``client_id`` and ``GROUP``
+        :param sales: the sales that count, in order: ``COLUMNS``
         """
         flags = np.zeros(sales.num_rows, np.int64)
-        if not sales.num_rows:
-            return flags
-        sequences = sales.column("sequence")
-        first, self._last_sequence = sequences[0].as_py(), sequences[-1].as_py()
-        months = _months(sales.column("timestamp"))
-        pairs = self._pairs(sales)
-        for month in np.unique(months):
-            of_month = np.flatnonzero(months == month)
-            known_pairs = self._month((int(month) // 12, int(month) % 12 + 1), first)
-            known_pairs.last_sequence = self._last_sequence
-            order = of_month[np.argsort(pairs[of_month], kind="stable")]
-            ordered = pairs[order]
-            is_first = np.append(True, ordered[1:] != ordered[:-1])
-            unique = ordered[is_first]
-            known, _ = known_pairs.tiers.find(unique)
-            flags[order[is_first][~known]] = 1
-            known_pairs.add(unique[~known])
+        keys, values = self.pairs(sales)
+        firsts = first_pairs(keys, values, np.argsort(keys))
+        firsts = firsts[~self.runs.has(keys[firsts], values[firsts])]
+        flags[firsts] = 1
+        self.runs.add(keys[firsts], values[firsts])
         return flags
 
-    def __len__(self) -> int:
-        """How many months are known."""
-        return len(self._months)
+    def pairs(self, sales: pa.Table) -> Entries:
+        """For each sale the two words of its client in its month and group."""
+        clients = sales.column("client_id").to_numpy().view(np.uint64)
+        first, second = self._group_hashes(sales)
+        months = _months(sales.column("timestamp")).view(np.uint64) << _HASH_BITS
+        keys = months | (_mixed(first + _mixed(clients)) >> np.uint64(_MONTH_BITS))
+        return keys.view(np.int64), (second ^ clients).view(np.int64)
 
-    def begin_day(self, held: int) -> None:
-        """Forget the months for which no sale has arrived since the day before began.
-
-        :param held: the place in the total order up to which ``ventes_clean`` surely has the sales; a month with later
-            ones stays, as it could not be read again
-        """
-        self._months = {
-            month: pairs for month, pairs in self._months.items() if pairs.last_sequence > min(self._day_before, held)
-        }
-        self._day_before = self._last_sequence
-
-    def _month(self, month: Month, before: int) -> _Pairs:
-        known = self._months.get(month)
-        if known is None:
-            known = self._months[month] = _Pairs()
-            known.add(np.unique(self._pairs(self._read_month(month, before))))
-        return known
-
-    def _pairs(self, sales: pa.Table) -> Int64s:
-        clients = sales.column("client_id").to_numpy()
-        outside = (clients < 0) | (clients >= _NUMBERED_FROM)
-        if outside.any():
-            clients = clients.copy()
-            clients[outside] = [self._client_number(int(client)) for client in clients[outside]]
-        packed: Int64s = (self._group_numbers(sales) << _CLIENT_BITS) | clients
-        return packed
-
-    def _client_number(self, client: int) -> int:
-        return self._numbered_clients.setdefault(client, _NUMBERED_FROM + len(self._numbered_clients))
-
-    def _group_numbers(self, sales: pa.Table) -> Int64s:
-        """The number of each row's group: encoded by column, so that Python sees each distinct group once."""
-        codes = np.zeros(sales.num_rows, np.int64)
-        dictionaries: list[list[str]] = []
-        for name in GROUP:
+    def _group_hashes(self, sales: pa.Table) -> tuple[UInt64s, UInt64s]:
+        """Two independent words of each sale's group: the sums of those of its texts."""
+        sums = np.zeros((sales.num_rows, 2), np.uint64)
+        for place, name in enumerate(GROUP):
             encoded = pa.array(pc.fill_null(sales.column(name), event.INCONNU).combine_chunks()).dictionary_encode()
-            dictionaries.append(encoded.dictionary.to_pylist())
-            codes = codes * max(len(dictionaries[-1]), 1) + encoded.indices.to_numpy()
-        distinct, places = np.unique(codes, return_inverse=True)
-        numbers = [self._number(_decode(int(code), dictionaries)) for code in distinct]
-        result: Int64s = np.array(numbers, np.int64)[places] if len(numbers) else np.zeros(0, np.int64)
-        return result
+            salt = place.to_bytes(2, "big")
+            digests = b"".join(
+                hashlib.blake2b(text.encode(), digest_size=16, key=self._key, salt=salt).digest()
+                for text in encoded.dictionary.to_pylist()
+            )
+            words = np.frombuffer(digests, _WORDS).astype(np.uint64).reshape(-1, 2)
+            sums += words[encoded.indices.to_numpy()]
+        return sums[:, 0], sums[:, 1]
 
-    def _number(self, group: tuple[str, ...]) -> int:
-        return self._groups.setdefault(group, len(self._groups))
 
-
-def _decode(code: int, dictionaries: list[list[str]]) -> tuple[str, ...]:
-    values: list[str] = []
-    for dictionary in reversed(dictionaries):
-        code, index = divmod(code, len(dictionary))
-        values.append(dictionary[index])
-    return tuple(reversed(values))
+def _mixed(words: UInt64s) -> UInt64s:
+    """Each bit depends on all; no two words become the same (the finalizer of SplitMix64)."""
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
 
 
 def _months(timestamps: Any) -> Int64s:

@@ -1,43 +1,46 @@
 """A Quix Streams application whose rows are batches of Kafka messages.
 
-Quix Streams handles one message at a time, at tens of microseconds each. Here a poll takes up to N messages, and a row
-of the dataframe is the batch of one partition, so that the work for a message is done by columns. Everything else is
-Quix Streams' own: groups and rebalances, checkpoints, sinks, state, transactions.
+Quix Streams handles one message at a time, at tens of microseconds each. Here messages are gathered, and a row of the
+dataframe is the batch of one partition, so that the work for a message is done by columns. Everything else is Quix
+Streams' own: groups and rebalances, checkpoints, sinks, state, transactions.
 
-This is the one file that uses private names of Quix Streams. The version is pinned, and ``test_columnar`` fails if the
-method that is overridden here changes.
+This file and ``paged_windows`` are those that use private names of Quix Streams. The version is pinned, and
+``test_columnar`` fails if a method that is overridden here changes.
 """
 
 import gc
+import math
 import operator
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
-from time import perf_counter
-from typing import Any, ClassVar
+from time import monotonic
+from typing import Any, ClassVar, Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
 from confluent_kafka import KafkaException, Message, TopicPartition
-from quixstreams import Application, MessageContext
+from quixstreams import Application, MessageContext, State
 from quixstreams.context import set_message_context
 from quixstreams.exceptions.base import QuixException
 from quixstreams.kafka.configuration import ConnectionConfig
 from quixstreams.kafka.consumer import raise_for_msg_error
 from quixstreams.models import SerializationContext, Serializer
 from quixstreams.state.exceptions import InvalidStoreChangelogOffset
+from quixstreams.state.rocksdb import RocksDBOptions
 
-from processors.tiers import Int64s
+from processors import limits, paged_windows
 from salesviews import metrics, topics
+from salesviews.arrays import Int64s
 from salesviews.errors import BrokerError, StateError
 from salesviews.pulse import Pulse
 from salesviews.settings import Settings
 
 _COLLECT_AFTER_OBJECTS = 200_000
-_SESSION_TIMEOUT_MS = 10_000
-_TRANSACTION_TIMEOUT_MS = 30_000
-"""Longer than a checkpoint takes; a standby waits for it where a process died in a transaction for good."""
+_MOST_MESSAGES = 20_000
+_IDLE_S = 0.25
+"""So long the loop waits for a message before its next turn."""
 _FETCH_BYTES = 16 * 1024 * 1024
 _METADATA_INTERVAL_MS = 5_000
 """So long a partition that is added to a topic goes unread at most."""
@@ -163,15 +166,50 @@ def _said_by_rocksdb(error: BaseException) -> str | None:
     )
 
 
+class Gathering(Protocol):
+    """How messages become batches: all that wait where there are many, one batch an interval where there are few."""
+
+    def room(self, gathered: Sequence[Message]) -> int:
+        """How many messages more may be gathered now."""
+        ...
+
+    def due(self, gathered: Sequence[Message], since_last_s: float) -> int:
+        """How many of the messages that were gathered are worked on now; 0: not yet.
+
+        :param gathered: at least one
+        :param since_last_s: seconds since the last ones were begun
+        """
+        ...
+
+    def took(self, messages: Sequence[Message], is_behind: bool, elapsed_s: float) -> bool:
+        """These were worked on. Whether a checkpoint is due now, whatever its interval is."""
+        ...
+
+
+@dataclass(frozen=True)
+class Paced:
+    """A ``Gathering``: everything, each so many seconds or when there are so many messages."""
+
+    most: int
+    interval_s: float
+
+    def room(self, gathered: Sequence[Message]) -> int:
+        return self.most - len(gathered)
+
+    def due(self, gathered: Sequence[Message], since_last_s: float) -> int:
+        return len(gathered) if since_last_s >= self.interval_s or len(gathered) >= self.most else 0
+
+    def took(self, messages: Sequence[Message], is_behind: bool, elapsed_s: float) -> bool:  # noqa: ARG002
+        return not is_behind
+
+
 class ColumnarApplication(Application):
     """An Application over batches.
 
     :param settings: broker, state folder and instance name are taken from it
     :param group: consumer group
     :param processor: what it is called in metrics
-    :param batch_messages: how many messages a poll takes at most
-    :param batch_timeout_s: how long a poll waits for that many; what came by then is the batch
-    :param commit_batches: a checkpoint is due after so many batches, if its interval has not ended before
+    :param commit_batches: a checkpoint is due after so many batches, if its interval has not ended before; 0: never so
     :param pulse: beats at each turn of the loop
     """
 
@@ -181,8 +219,6 @@ class ColumnarApplication(Application):
         group: str,
         *,
         processor: str,
-        batch_messages: int,
-        batch_timeout_s: float,
         commit_interval_s: float,
         commit_batches: int,
         exactly_once: bool,
@@ -192,7 +228,7 @@ class ColumnarApplication(Application):
         # Outside of a transaction, a message that is given up would leave a hole before those that come later.
         delivery: dict[str, Any] = {"message.timeout.ms": 0}
         if exactly_once:
-            delivery = {"transaction.timeout.ms": _TRANSACTION_TIMEOUT_MS}
+            delivery = {"transaction.timeout.ms": limits.TRANSACTION_MS}
             if settings.instance:
                 delivery["transactional.id"] = f"{group}-{settings.instance}"
         super().__init__(
@@ -204,11 +240,13 @@ class ColumnarApplication(Application):
             commit_every=commit_batches,
             processing_guarantee="exactly-once" if exactly_once else "at-least-once",
             state_dir=settings.state_folder,
+            rocksdb_options=RocksDBOptions(dumps=paged_windows.dumps, loads=paged_windows.loads),
             loglevel=None,
             consumer_extra_config={
                 **settings.kafka_options,
                 **named,
-                "session.timeout.ms": _SESSION_TIMEOUT_MS,
+                "session.timeout.ms": limits.SESSION_MS,
+                "max.poll.interval.ms": limits.POLL_MS,
                 "fetch.message.max.bytes": _FETCH_BYTES,
                 "fetch.queue.backoff.ms": 10,
                 "topic.metadata.refresh.interval.ms": _METADATA_INTERVAL_MS,
@@ -225,9 +263,19 @@ class ColumnarApplication(Application):
         self._broker = settings.broker
         self._state_folder = settings.state_folder / group
         self._processor_name = processor
-        self._batch_messages = batch_messages
-        self._batch_timeout_s = batch_timeout_s
+        self._gathering: Gathering = Paced(_MOST_MESSAGES, commit_interval_s)
+        self._gathered: list[Message] = []
+        self._last_taken_s = -math.inf
         self._pulse = pulse
+        self._in_between: Callable[[], None] = lambda: None
+        self._at_end: Callable[[], None] = lambda: None
+        poll = self._consumer.poll
+
+        def poll_and_beat(*arguments: Any, **options: Any) -> Any:  # what restores state from changelogs polls too
+            self.beat()
+            return poll(*arguments, **options)
+
+        self._consumer.poll = poll_and_beat  # type: ignore[method-assign]
 
     def run(self, *arguments: Any, **options: Any) -> list[dict[str, Any]]:
         """Run as ``Application`` does, with changelog topics that take keys as large as a raw message may be.
@@ -299,18 +347,94 @@ class ColumnarApplication(Application):
                 "it is started. Does Kafka answer?"
             )
 
-    def _process_message(self, dataframe_composed: Any) -> None:
-        """What ``Application`` does for a message, for each batch of a poll."""
+    def gather_by(self, gathering: Gathering) -> None:
+        """Gather messages otherwise than each commit interval."""
+        self._gathering = gathering
+
+    def in_between(self, work: Callable[[], None], at_end: Callable[[], None]) -> None:
+        """Have work done between batches.
+
+        :param work: a piece of it, at each turn of the loop; batches before it may still have no checkpoint
+        :param at_end: the rest of it, after the last checkpoint, where the application ends in good order
+        """
+        self._in_between, self._at_end = work, at_end
+
+    def beat(self) -> None:
+        """A piece of work is done, within a turn of the loop that has several."""
         self._pulse.beat(is_ready=bool(self._consumer.memberid()))
-        self._producer.poll(self._config.producer_poll_timeout)
-        messages = self._consumer.consume(self._batch_messages, self._batch_timeout_s)
+
+    def is_assigned(self, topic: str, partition: int) -> bool:
+        """The partition is this process's, and its state is restored."""
+        return any((each.topic, each.partition) == (topic, partition) for each in self._consumer.assignment())
+
+    def state(self, stream_id: str, topic: str, partition: int) -> State[Any, Any]:
+        """What stateful functions of a stream's batches of a partition have as their state."""
+        checkpoint = self._processing_context.checkpoint
+        return checkpoint.get_store_transaction(stream_id, partition).as_state(prefix=topic.encode())
+
+    def windows(self, stream_id: str, store: str, partition: int) -> Any:
+        """The windowed state of a stream's store, as the next checkpoint will have it."""
+        return self._processing_context.checkpoint.get_store_transaction(stream_id, partition, store)
+
+    def commit(self, topic: str, partition: int, offset: int) -> None:
+        """Make a checkpoint now, though no batch came since the one before.
+
+        It commits the same offset again: so Kafka refuses it where the partition is another's by now.
+
+        :param offset: of the last message that a checkpoint before had; -1: there was none
+        """
+        if offset >= 0 and self._processing_context.checkpoint.empty():
+            self._processing_context.store_offset(topic=topic, partition=partition, offset=offset)
+        self._processing_context.commit_checkpoint(force=True)
+
+    def send(self, topic: str, key: bytes, value: bytes) -> None:
+        """Produce a message, in the transaction of the checkpoint that is being made."""
+        self._producer.produce(topic, value, key=key)
+
+    def _run_dataframe(self, *arguments: Any, **options: Any) -> None:
+        super()._run_dataframe(*arguments, **options)
+        self._at_end()
+
+    def _on_revoke(self, consumer: Any, topic_partitions: list[TopicPartition]) -> None:
+        self._forget_gathered(topic_partitions)
+        super()._on_revoke(consumer, topic_partitions)
+
+    def _on_lost(self, consumer: Any, topic_partitions: list[TopicPartition]) -> None:
+        self._forget_gathered(topic_partitions)
+        super()._on_lost(consumer, topic_partitions)
+
+    def _forget_gathered(self, topic_partitions: list[TopicPartition]) -> None:
+        """Messages that were not worked on are another's."""
+        gone = {(each.topic, each.partition) for each in topic_partitions}
+        self._gathered = [each for each in self._gathered if (each.topic(), each.partition()) not in gone]
+
+    def _gather(self) -> None:
+        """Wait for messages: for one where there is none; else until they are due, or as many as can be had."""
+        room = self._gathering.room(self._gathered)
+        if room <= 0:
+            return
+        messages = [] if self._gathered else self._consumer.consume(1, _IDLE_S)
+        if messages or self._gathered:
+            since_s = monotonic() - self._last_taken_s
+            waits_s = 0.0 if self._gathering.due(self._gathered + messages, since_s) else _IDLE_S / 5
+            messages = messages + self._consumer.consume(room - len(messages), waits_s)
         for failed in filter(Message.error, messages):
             raise_for_msg_error(failed)
-        if not messages:
+        self._gathered += messages
+
+    def _process_message(self, dataframe_composed: Any) -> None:
+        """What ``Application`` does for a message, for each batch of the messages that are due."""
+        self.beat()
+        self._producer.poll(self._config.producer_poll_timeout)
+        self._in_between()
+        self._gather()
+        due = self._gathering.due(self._gathered, monotonic() - self._last_taken_s) if self._gathered else 0
+        if not due:
             self._run_tracker.set_message_consumed(False)
             return
+        messages, self._gathered = self._gathered[:due], self._gathered[due:]
 
-        started_s = perf_counter()
+        self._last_taken_s = started_s = monotonic()
         for batch in split(messages):
             last = batch.poll.messages[batch.rows.stop - 1]
             context = copy_context()
@@ -329,7 +453,15 @@ class ColumnarApplication(Application):
                 topic=batch.topic, partition=batch.partition, offset=batch.last_offset
             )
 
-        metrics.add_batch(self._processor_name, len(messages), perf_counter() - started_s)
+        elapsed_s = monotonic() - started_s
+        metrics.add_batch(self._processor_name, len(messages), elapsed_s)
         self._run_tracker.set_message_consumed(True)
         self._producer._broker_available()  # type: ignore[no-untyped-call]
         self._consumer._broker_available()  # type: ignore[no-untyped-call]
+        if self._gathering.took(messages, self._is_behind(messages), elapsed_s):
+            self._processing_context.commit_checkpoint(force=True)
+
+    def _is_behind(self, messages: Sequence[Message]) -> bool:
+        """More messages wait, as far as is known."""
+        ends = {(each.topic(), each.partition()): each.offset() + 1 for each in messages}
+        return bool(self._gathered) or any(end < self.known_end_offset(*place) for place, end in ends.items())

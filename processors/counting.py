@@ -3,30 +3,28 @@
 All of it is by columns. Everything that this remembers beside the high-water marks is derived from ``ventes_clean``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from processors.clients import GROUP, NewClients
-from processors.dedup import DedupIndex, Verdict
+from processors import gains as gains_of
+from processors.dedup import Verdict
+from processors.memory import Memory
 from processors.positions import Positions, pack, unpack
-from processors.tiers import Int64s, Mask
-from salesviews import event, generation, lake, manifest, typed
+from salesviews import event, lake, typed
+from salesviews.arrays import Int64s, Mask
 from salesviews.lake import Lake
-from salesviews.tables import files
 from salesviews.typed import Interval
-from salesviews.views import SALES_FIELDS, Kept, Source, View, kept
+from salesviews.view_rows import ViewRows
+from salesviews.views import SALES_FIELDS, Kept, Source, kept
 
 _DAY_US = 86_400_000_000
 _DAYS = np.array(["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"])
-
-Row: TypeAlias = tuple[View, tuple[Any, ...], int, list[int]]
-"""What a take adds to a view: the key, the start of the window in milliseconds, and the sums."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +50,12 @@ class Counted:
 
     :param clean: rows of ``lake.CLEAN``
     :param rejected: rows of ``lake.REJECTED``
-    :param rows: what each view gains that is kept in windows
+    :param gains: what each view gains that is kept in windows
     """
 
     clean: pa.Table
     rejected: pa.Table
-    rows: list[Row]
+    gains: list[ViewRows]
 
 
 NOTHING = Counted(lake.CLEAN.schema.empty_table(), lake.REJECTED.schema.empty_table(), [])
@@ -68,31 +66,56 @@ class Counter:
 
     :param first_sequence: the first place in the total order that this counter will see; what ``ventes_clean`` has from
         there on was appended by a checkpoint that did not end, and is counted again
+    :param folder: for the files of what it remembers, of this generation alone; None: all is kept in memory
+    :param beat: called now and then while ``ventes_clean`` is read
     """
 
-    def __init__(self, source: Lake, dedup_days: int, first_sequence: int, positions: Positions) -> None:
+    def __init__(
+        self,
+        source: Lake,
+        dedup_days: int,
+        first_sequence: int,
+        positions: Positions,
+        folder: Path | None = None,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
         self._dedup_days = dedup_days
         self._connection = duckdb.connect(config={"threads": 1})
         self._connection.execute("SET TimeZone = 'UTC'")
-        self._history = History(source, first_sequence)
-        self._dedup = DedupIndex()
-        self._dedup.load(*self._history.ids(positions, positions.horizon(dedup_days)))
-        self._clients = NewClients(self._history.month)
+        self._last_sequence = self._committed = first_sequence - 1
+        self._memory = Memory(source, folder, first_sequence, positions, positions.horizon(dedup_days), beat)
+
+    def committed(self, sequence: int) -> None:
+        """A checkpoint has committed everything up to a place in the total order.
+
+        Where more was counted meanwhile, nothing is sealed before a checkpoint that has committed that too.
+        """
+        self._committed = sequence
+        if sequence >= self._last_sequence:
+            self._memory.committed(sequence)
+
+    def step(self) -> bool:
+        """Do a bounded part of the work that waits (``SortedRuns.step``); once a turn. Gives whether more waits."""
+        return self._memory.step()
+
+    def close(self) -> None:
+        """At an orderly end, after the last checkpoint: put what it has committed into files."""
+        if self._committed >= self._last_sequence:
+            self._memory.seal(self._committed)
+        self._memory.close()
 
     def count(self, batches: Sequence[TypedBatch], positions: Positions) -> Counted:
         """Count batches, moving ``positions`` on. Rows below a high-water mark are dropped: they have been counted."""
         parts: list[pa.Table] = []
         verdicts: list[Verdict] = []
         lost: list[tuple[int, int]] = []
-        day = positions.day
         for day_batches in self._by_day(batches, positions):
             rows = [self._new_rows(batch, positions, lost) for batch in day_batches]
             part = pa.concat_tables(rows)
             valid = part.filter(pc.is_null(part.column("motif")))
-            verdicts.append(self._dedup.judge(_int64s(valid.column("vente_id")), _int64s(valid.column("_packed"))))
+            verdicts.append(self._memory.ids.judge(_int64s(valid.column("vente_id")), _int64s(valid.column("_packed"))))
             parts.append(part)
-        if positions.day != day:
-            self._clients.begin_day(self._history.held())
+        self._last_sequence = max(batch.last_sequence for batch in batches)
         return self._counted(pa.concat_tables(parts), verdicts, lost, positions)
 
     def _by_day(self, batches: Sequence[TypedBatch], positions: Positions) -> Iterator[list[TypedBatch]]:
@@ -110,7 +133,7 @@ class Counter:
                         yield run
                     run = []
                     positions.begin_day(day)
-                    self._dedup.forget_before(positions.horizon(self._dedup_days))
+                    self._memory.ids.forget_before(positions.horizon(self._dedup_days))
             run.append(batch)
         yield run
 
@@ -140,18 +163,38 @@ class Counter:
         clean = _clean_rows(sales, positions)
         rejected = _rejected_rows(rows, is_valid, is_double, counted_at, positions)
         sources = {
-            Source.SALES: _sale_columns(sales, self._clients.flag(sales)),
+            Source.SALES: _sale_columns(sales, self._memory.clients.flag(sales)),
             Source.MESSAGES: _message_columns(rows, counts, is_double, lost),
         }
-        return Counted(clean, rejected, list(self._sums(sources)))
-
-    def _sums(self, sources: dict[Source, pa.Table]) -> Iterator[Row]:
         for source, table in sources.items():
             self._connection.register(source.value, table)
-        for view in kept(Kept.IN_WINDOWS):
-            width = len(view.key)
-            for row in self._connection.execute(view.sums_sql(view.source.value)).fetchall():
-                yield view, row[:width], row[width], list(row[width + 1 :])
+        gains = [
+            gains_of.of_relation(self._connection, view, view.source.value)
+            for view in kept(Kept.IN_WINDOWS)
+            if sources[view.source].num_rows
+        ]
+        return Counted(clean, rejected, gains)
+
+    def touched(self, batch: TypedBatch) -> list[ViewRows]:
+        """The rows of views that the messages of a batch may have changed, without measures. Nothing is counted."""
+        rows = batch.rows
+        is_valid = pc.is_null(rows.column("motif")).to_numpy()
+        nothing = np.zeros(rows.num_rows, np.bool_)
+        lost = (
+            [(batch.interval.lost, rows.column("kafka_timestamp")[0].value)]
+            if batch.interval.lost and len(rows)
+            else []
+        )
+        sales = rows.filter(pa.array(is_valid))
+        self._connection.register(Source.SALES.value, _sale_columns(sales, np.zeros(sales.num_rows, np.int64)))
+        self._connection.register(
+            Source.MESSAGES.value,
+            # Which of the valid ones counted is not known here: it is one or the other.
+            pa.concat_tables(
+                [_message_columns(rows, is_valid, nothing, lost), _message_columns(rows, nothing, is_valid, [])]
+            ),
+        )
+        return [gains_of.touched(self._connection, view, view.source.value) for view in kept(Kept.IN_WINDOWS)]
 
 
 def _int64s(column: pa.ChunkedArray) -> Int64s:
@@ -236,63 +279,3 @@ def _message_columns(rows: pa.Table, counts: Mask, is_double: Mask, lost: list[t
         row = {"motif": [event.PERDU], "kafka_timestamp": [timestamp_us], "messages": [count], **zeros}
         table = pa.concat_tables([table, pa.table(row, schema=table.schema)])
     return table
-
-
-class History:
-    """What ``ventes_clean`` says of the time before a place in the total order.
-
-    :param first_sequence: the first place that this process counts
-    """
-
-    def __init__(self, source: Lake, first_sequence: int) -> None:
-        self._lake = source
-        self._first_sequence = first_sequence
-
-    def ids(self, positions: Positions, horizon: list[int]) -> tuple[Int64s, Int64s]:
-        """The ids that counted inside the horizon, in the total order, with their packed positions."""
-        marks = pa.table(
-            {
-                "topic_id": pa.array([mark.source.topic_id for mark in positions.marks], pa.string()),
-                "partition": pa.array([mark.source.partition for mark in positions.marks], pa.int32()),
-                "place": pa.array(range(len(positions.marks)), pa.int64()),
-                "start": pa.array([*horizon, *[0] * len(positions.marks)][: len(positions.marks)], pa.int64()),
-            }
-        )
-        found = self._query(
-            'vente_id, "offset", place',
-            'JOIN marks USING (topic_id, "partition")',
-            '"offset" >= start AND sequence < $first ORDER BY sequence',
-            marks=marks,
-            first=self._first_sequence,
-        )
-        places = _int64s(found.column("place"))
-        return _int64s(found.column("vente_id")), pack(places, _int64s(found.column("offset")))
-
-    def month(self, month: tuple[int, int], before: int) -> pa.Table:
-        """The clients of a month's sales before a place, with the columns that ``NewClients`` groups by."""
-        return self._query(
-            f"DISTINCT client_id, {', '.join(GROUP)}",
-            "",
-            "annee = $year AND mois = $month AND sequence < $before",
-            year=month[0],
-            month=month[1],
-            before=before,
-        )
-
-    def held(self) -> int:
-        """The place up to which every sale that counts is there: the newest manifest covers it."""
-        found = generation.served(self._lake)
-        return manifest.EMPTY_SEQUENCE if found is None else found.sequence
-
-    def _query(self, columns: str, join: str, condition: str, marks: pa.Table | None = None, **values: Any) -> pa.Table:
-        listed = files.listing(self._lake, lake.CLEAN)
-        with duckdb.connect() as connection:
-            connection.register("clean", files.dataset(self._lake, listed))
-            if marks is not None:
-                connection.register("marks", marks)
-            try:
-                return connection.sql(
-                    f"SELECT {columns} FROM clean {join} WHERE {condition}", params=values
-                ).to_arrow_table()
-            except duckdb.Error as error:
-                raise files.find_unreadable(self._lake, listed, error) or error from error

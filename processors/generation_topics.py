@@ -11,18 +11,15 @@ import pyarrow as pa
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from processors.views import publication_key
+from processors import publications
 from salesviews import seed, topics
 from salesviews.errors import BrokerError
 from salesviews.settings import Settings
 from salesviews.typed import SourcePartition
 from salesviews.views import View
-from sinks.contents import Change
-from sinks.silver import ViewChange
 
 _TIMEOUT_S = 60.0
 _POLL_S = 0.1
-_DAY_MS = 86_400_000
 
 
 class GenerationTopics:
@@ -47,7 +44,7 @@ class GenerationTopics:
             raise BrokerError(f"{self._settings.broker} does not list its topics: {error.args[0].str()}.") from error
 
     def begin(
-        self, generation: int, positions: Any, sums: Iterable[seed.Row], ends: Mapping[SourcePartition, int]
+        self, generation: int, positions: Any, sums: Iterable[seed.Sums], ends: Mapping[SourcePartition, int]
     ) -> int:
         """Make the topic and the groups of a generation that never was, so that its processors go on from ``ends``.
 
@@ -76,9 +73,9 @@ class GenerationTopics:
     def retract(self, removed: Mapping[View, pa.Table]) -> int:
         """Write tombstones to ``vues-<view>`` for keys that are no longer there. Gives how many."""
         return self._produce(
-            (topics.vues(self._settings, view).name, publication_key(change), None, [])
+            (topics.vues(self._settings, view).name, key, None, [])
             for view, rows in removed.items()
-            for change in _changes(view, rows)
+            for key in publications.keys(view, rows)
         )
 
     def forget_older(self, generation: int, kept: int) -> list[str]:
@@ -182,15 +179,3 @@ class GenerationTopics:
             reason = failures[0].str() if failures else f"{waiting} messages were not acknowledged"
             raise BrokerError(f"{self._settings.broker} did not take what a new generation begins with: {reason}.")
         return produced
-
-
-def _changes(view: View, rows: pa.Table) -> Iterable[ViewChange]:
-    is_date = pa.types.is_date32(view.window.arrow)
-    window = rows.column(view.window.column)
-    if is_date:
-        starts_ms = [day * _DAY_MS for day in window.cast(pa.int32()).to_pylist()]
-    else:
-        starts_ms = [start // 1000 for start in window.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_pylist()]
-    keys = [rows.column(key).to_pylist() for key in view.key_names]
-    for place, start_ms in enumerate(starts_ms):
-        yield ViewChange(view, Change(tuple(column[place] for column in keys), start_ms, ()))

@@ -37,8 +37,6 @@ from sinks.bronze import BronzeBatch, BronzeSink
 
 _log = logging.getLogger(__name__)
 
-BATCH_MESSAGES = 20_000
-BATCH_TIMEOUT_S = 0.2
 COMMIT_BATCHES = 32
 TYPED_MESSAGE_BYTES = 2 * 1024 * 1024
 TYPED_KEY = b"ventes"
@@ -269,8 +267,6 @@ def build(
         settings,
         topics.ingest_group(settings, mine),
         processor="ingest",
-        batch_messages=BATCH_MESSAGES,
-        batch_timeout_s=BATCH_TIMEOUT_S,
         commit_interval_s=settings.bronze_interval_s,
         commit_batches=COMMIT_BATCHES,
         exactly_once=False,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from processors.tiers import Int64s
+from salesviews.arrays import Int64s
 from salesviews.errors import GapError
 from salesviews.typed import OFFSET_BITS, Interval, SourcePartition
 

@@ -237,20 +237,22 @@ class Regeneration:
             boundaries.append(Boundary(day, [reached.get(number, 0) for number in range(len(sources))]))
         return Positions(marks, boundaries)
 
-    def sums(self) -> Iterator[seed.Row]:
-        """The sums of each key and window of each view that is kept in windows."""
+    def sums(self) -> Iterator[seed.Sums]:
+        """The sums of each key and window of each view that is kept in windows, in pieces."""
         for view in views.kept(views.Kept.IN_WINDOWS):
-            width = len(view.key)
             measures = [
-                f"epoch_us({each.name})" if each.unit is views.Unit.MOMENT_US else each.name for each in view.measures
+                f"epoch_us({name(each.name)}) AS {name(each.name)}"
+                if each.unit is views.Unit.MOMENT_US
+                else name(each.name)
+                for each in view.measures
             ]
-            columns = [*view.key_names, f"epoch_us({view.window.column}::TIMESTAMPTZ) // 1000", *measures]
+            start = f"epoch_us({view.window.column}::TIMESTAMPTZ) // 1000 AS start_ms"
+            columns = [*map(name, view.key_names), start, *measures]
             cursor = self._recount.connection.cursor()
             cursor.execute("SET TimeZone = 'UTC'")
-            cursor.execute(f"SELECT {', '.join(columns)} FROM {recomputed(view)}")
-            while rows := cursor.fetchmany(_BATCH_ROWS):
-                for row in rows:
-                    yield view.name, row[:width], row[width], list(map(int, row[width + 1 :]))
+            found = cursor.sql(f"SELECT {', '.join(columns)} FROM {recomputed(view)}")
+            for batch in found.to_arrow_reader(seed.ROWS_A_MESSAGE):
+                yield view, pa.table(_cast(batch, seed.schema(view)))
             cursor.close()
 
     def _rows(self, table: lake.Table, columns: dict[str, str], source: str, order: str) -> pa.RecordBatchReader:

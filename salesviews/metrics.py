@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from time import perf_counter
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 
 from salesviews.errors import AddressError
 from salesviews.settings import Settings
@@ -100,6 +100,9 @@ LISTENERS = _gauge("event_listeners", "Clients that listen to /api/events.")
 
 BATCH_TIME = _histogram("batch", "Time that a processor works on the messages of a poll.", _WORK, "processor")
 BATCH_MESSAGES = _counter("batch_messages", "Messages that a processor took, repeated ones included.", "processor")
+STARTS = _gauge(
+    "starts_without_commit", "How many views processes in a row began at the position of this one; 1: all is well."
+)
 COMMIT_TIME = _histogram("commit", "Time of a commit to a Delta table, with its writing.", _WORK, "table")
 
 OF_WEB = (
@@ -110,7 +113,7 @@ OF_WEB = (
     *(DISK_FREE, DISK_SIZE),
     *(REQUEST_TIME, LISTENERS),
 )
-OF_PROCESSORS = (BATCH_TIME, BATCH_MESSAGES, COMMIT_TIME)
+OF_PROCESSORS = (BATCH_TIME, BATCH_MESSAGES, STARTS, COMMIT_TIME)
 METRICS = (*OF_WEB, *OF_PROCESSORS)
 
 OF_THIS_PROCESS = CollectorRegistry()
@@ -124,12 +127,18 @@ def histogram(of: Metric, registry: CollectorRegistry) -> Histogram:
 _batch_time = histogram(BATCH_TIME, OF_THIS_PROCESS)
 _batch_messages = Counter(BATCH_MESSAGES.name, BATCH_MESSAGES.help, BATCH_MESSAGES.labels, registry=OF_THIS_PROCESS)
 _commit_time = histogram(COMMIT_TIME, OF_THIS_PROCESS)
+_starts = Gauge(STARTS.name, STARTS.help, registry=OF_THIS_PROCESS)
 
 
 def add_batch(processor: str, messages: int, elapsed_s: float) -> None:
     """A processor has worked on the messages of a poll."""
     _batch_time.labels(processor).observe(elapsed_s)
     _batch_messages.labels(processor).inc(messages)
+
+
+def set_starts(starts: int) -> None:
+    """So many processes in a row began at the position of this one."""
+    _starts.set(starts)
 
 
 @contextmanager

@@ -1,50 +1,63 @@
 """What a rebuilt generation begins with: the first messages of its ``ventes-typees``, before any typed batch.
 
 A seed gives ``views`` what it would know had it counted everything up to the rebuild: how far each source partition is
-counted, and the sum of each key and window of each view. The header names the positions (``processors.positions``), the
-value is a JSON array of rows. Sums beyond 64 bits are text.
+counted, and the sums of some keys and windows of a view. The header names the positions (``processors.positions``) and
+the view; the value is an Arrow IPC stream of the key columns, ``start_ms`` of the window, and the measures.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, TypeAlias
 
 import orjson
+import pyarrow as pa
+
+from salesviews import typed
+from salesviews.views import View
 
 HEADER = "amorce"
 
 ROWS_A_MESSAGE = 20_000
 
-_LARGEST = 2**63 - 1
-
-Row: TypeAlias = tuple[str, tuple[Any, ...], int, list[int]]
-"""A view's name, a key, the start of a window in milliseconds, and the measures, in the order of their declaration."""
+Sums: TypeAlias = tuple[View, pa.Table]
+"""Rows of a view, as ``schema`` has them."""
 
 
 @dataclass(frozen=True)
 class Seed:
     """
     :param positions: as ``Positions.to_state`` gives them; each seed of a generation has the same
+    :param view: the name of the view; None where there are no rows
     """
 
     positions: Any
-    rows: Sequence[Row]
+    view: str | None
+    rows: pa.Table
 
 
-def messages(positions: Any, rows: Iterable[Row]) -> Iterator[tuple[bytes, list[tuple[str, bytes]]]]:
+def schema(view: View) -> pa.Schema:
+    return pa.schema(
+        [
+            *(pa.field(dimension.name, dimension.arrow) for dimension in view.key),
+            pa.field("start_ms", pa.int64()),
+            *(pa.field(name, pa.decimal128(38, 0)) for name in view.measure_names),
+        ]
+    )
+
+
+def messages(positions: Any, sums: Iterable[Sums]) -> Iterator[tuple[bytes, list[tuple[str, bytes]]]]:
     """The value and headers of each message; at least one, as the positions count even where no sale did."""
-    header = [(HEADER, orjson.dumps(positions))]
-    remaining = iter(rows)
-    chunk = list(islice(remaining, ROWS_A_MESSAGE))
-    while True:
-        yield (
-            orjson.dumps([[name, key, start_ms, list(map(_number, sums))] for name, key, start_ms, sums in chunk]),
-            header,
-        )
-        chunk = list(islice(remaining, ROWS_A_MESSAGE))
-        if not chunk:
-            return
+    is_first = True
+    for view, rows in sums:
+        for start in range(0, rows.num_rows, ROWS_A_MESSAGE):
+            yield _message(positions, view.name, rows.slice(start, ROWS_A_MESSAGE))
+            is_first = False
+    if is_first:
+        yield _message(positions, None, pa.table({"start_ms": pa.array([], pa.int64())}))
+
+
+def _message(positions: Any, view: str | None, rows: pa.Table) -> tuple[bytes, list[tuple[str, bytes]]]:
+    return typed.encode(rows), [(HEADER, orjson.dumps({"positions": positions, "vue": view}))]
 
 
 def of_message(message: Any) -> Seed | None:
@@ -52,12 +65,5 @@ def of_message(message: Any) -> Seed | None:
     headers = dict(message.headers() or ())
     if HEADER not in headers:
         return None
-    rows = [
-        (name, tuple(key), start_ms, list(map(int, sums)))
-        for name, key, start_ms, sums in orjson.loads(message.value())
-    ]
-    return Seed(orjson.loads(headers[HEADER]), rows)
-
-
-def _number(total: int) -> int | str:
-    return total if abs(total) <= _LARGEST else str(total)
+    named = orjson.loads(headers[HEADER])
+    return Seed(named["positions"], named["vue"], typed.decode(message.value()))

@@ -38,6 +38,11 @@ def first_sequence(offset: int) -> int:
     return offset << ROW_BITS
 
 
+def offset_of(sequence: int) -> int:
+    """The offset of the message at a place in the total order; 0 before the first."""
+    return max(sequence, 0) >> ROW_BITS
+
+
 def last_sequence(offset: int) -> int:
     return first_sequence(offset + 1) - 1
 

@@ -39,10 +39,12 @@ class Accumulation:
         self._connection = duckdb.connect(config={"threads": 1})
         self._connection.execute("SET TimeZone = 'UTC'")
 
-    def add(self, view: View, sales: pa.Table, read: Callable[[Sequence[Month]], pa.Table]) -> Accumulated:
+    def add(
+        self, view: View, sales: pa.Table | pa.RecordBatchReader, read: Callable[[Sequence[Month]], pa.Table]
+    ) -> Accumulated:
         """What a view's table holds with some sales more.
 
-        :param sales: rows of ``lake.CLEAN``, none of which it holds
+        :param sales: rows of ``lake.CLEAN``, none of which it holds; they are read once
         :param read: the rows of the table in some months
         """
         connection = self._connection

@@ -4,9 +4,8 @@ Changes go in, changed months and roll-ups come out.
 Amounts are cents here. The tables are small (keys times windows, never sales), and are loaded from a snapshot at start.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TypeAlias
 
 import duckdb
@@ -16,26 +15,13 @@ from salesviews import event, money
 from salesviews.lake import Lake, Table, of_roll_up, of_view
 from salesviews.manifest import Manifest
 from salesviews.tables import files
+from salesviews.view_rows import ViewRows
 from salesviews.views import MOTIF, QUALITE, Kept, RollUp, Source, Unit, View, kept
 
 Month: TypeAlias = tuple[int, int]
 """Year and month."""
 
-_DAY_MS = timedelta(days=1) // timedelta(milliseconds=1)
-
-
-@dataclass(frozen=True)
-class Change:
-    """The current sums of a key in a window.
-
-    :param key: values of the view's key columns
-    :param start_ms: start of the window, milliseconds since 1970 UTC
-    :param measures: values of the view's measures; amounts in cents
-    """
-
-    key: tuple[str, ...]
-    start_ms: int
-    measures: Sequence[int]
+_PIECE_ROWS = 300_000
 
 
 @dataclass(frozen=True)
@@ -60,15 +46,14 @@ class Contents:
             columns = ", ".join(f"{name} {kind}" for name, kind in _columns(view).items())
             self._connection.execute(f"CREATE TABLE {_name(view)} ({columns})")
 
-    def load(self, source: Lake, snapshot: Manifest) -> None:
-        """Fill the empty tables from a snapshot."""
-        for view in kept(Kept.IN_WINDOWS):
-            listed = snapshot.listing(source, of_view(view))
-            self._connection.register("rows", with_cents(files.rows(source, listed, listed.files), view))
-            moments = {measure.name for measure in view.measures if measure.unit is Unit.MOMENT_US}
-            names = ", ".join(f"epoch_us({each})" if each in moments else each for each in _columns(view))
-            self._connection.execute(f"INSERT INTO {_name(view)} SELECT {names} FROM rows")
-            self._connection.unregister("rows")
+    def load(self, source: Lake, snapshot: Manifest, view: View) -> None:
+        """Fill the empty table of a view from a snapshot."""
+        listed = snapshot.listing(source, of_view(view))
+        self._connection.register("rows", with_cents(files.rows(source, listed, listed.files), view))
+        moments = {measure.name for measure in view.measures if measure.unit is Unit.MOMENT_US}
+        names = ", ".join(f"epoch_us({each})" if each in moments else each for each in _columns(view))
+        self._connection.execute(f"INSERT INTO {_name(view)} SELECT {names} FROM rows")
+        self._connection.unregister("rows")
 
     def outcomes(self) -> tuple[int, int]:
         """How many messages counted, and how many were received and did not."""
@@ -79,9 +64,10 @@ class Contents:
         ).fetchall()
         return valid, others
 
-    def put(self, view: View, changes: Sequence[Change]) -> Put:
+    def put(self, rows: ViewRows) -> Put:
         """Replace the sums of keys and windows."""
-        self._connection.register("changes", _changes_table(view, changes))
+        view = rows.view
+        self._connection.register("changes", rows.to_arrow())
         window = f"changes.{view.window.column}"
         keys = " AND ".join(f"held.{name} = changes.{name}" for name in (*view.key_names, view.window.column))
         gained = None
@@ -104,6 +90,23 @@ class Contents:
         ).fetchall()
         self._connection.unregister("changes")
         return Put(months, gained)
+
+    def pieces(self, view: View, months: Sequence[Month]) -> Iterator[list[Month]]:
+        """Months in pieces of some rows: at least one month each."""
+        held = dict(
+            self._connection.execute(
+                f"SELECT (annee, mois), count(*) FROM {_name(view)} WHERE {months_sql(months)} GROUP BY 1"
+            ).fetchall()
+        )
+        piece: list[Month] = []
+        rows = 0
+        for month in months:
+            if piece and rows + held[month] > _PIECE_ROWS:
+                yield piece
+                piece, rows = [], 0
+            piece.append(month)
+            rows += held[month]
+        yield piece
 
     def of_view(self, view: View, months: Iterable[Month]) -> pa.Table:
         """The rows of some months, as the view's table has them."""
@@ -158,19 +161,3 @@ def _columns(view: View) -> dict[str, str]:
         "annee": "INTEGER",
         "mois": "INTEGER",
     }
-
-
-def _changes_table(view: View, changes: Sequence[Change]) -> pa.Table:
-    columns = {
-        dimension.name: pa.array([change.key[place] for change in changes], dimension.arrow)
-        for place, dimension in enumerate(view.key)
-    }
-    starts_ms = [change.start_ms for change in changes]
-    if pa.types.is_date32(view.window.arrow):
-        starts = pa.array([start_ms // _DAY_MS for start_ms in starts_ms], pa.int32()).cast(pa.date32())
-    else:
-        starts = pa.array(starts_ms, pa.timestamp("ms", tz="UTC")).cast(view.window.arrow)
-    columns[view.window.column] = starts
-    for place, name in enumerate(view.measure_names):
-        columns[name] = pa.array([change.measures[place] for change in changes], pa.decimal128(38, 0))
-    return pa.table(columns)

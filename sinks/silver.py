@@ -1,18 +1,21 @@
 """The Silver sink: sales that count, rejections, views, roll-ups, and the manifest that makes them one snapshot.
 
-When it is called: ``add`` for each take of typed batches and for each changed sum of a view; ``flush`` first thing in a
-checkpoint, outside of its Kafka transaction. What a failure does: the Kafka transaction is not committed and the
-process ends; its successor takes the same typed batches again, in takes that may be cut differently, and comes to the
-same rows.
+A checkpoint is not a snapshot. A checkpoint appends what its takes brought (``flush``), before Kafka commits the sums
+and the position that go with it; it is small, and comes often. A snapshot (``snapshot``) is work of its own between
+checkpoints, in pieces: it writes the rows of views that changed since the one before, as of a checkpoint that Kafka has
+committed. What it owes after a crash is named by the typed batches beyond the manifest's sequence.
+
+What a failure does: the process ends. Before Kafka's commit, its successor takes the same typed batches again, in takes
+that may be cut differently, and appends skip what is there; after it, the successor writes the snapshot that is owed.
 """
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,13 +29,16 @@ from salesviews.lake import Lake, Table
 from salesviews.manifest import DataFile, Manifest
 from salesviews.tables import files
 from salesviews.typed import SourcePartition
-from salesviews.views import ROLL_UPS, VIEWS, Kept, Source, View
+from salesviews.view_rows import ViewRows, newest
+from salesviews.views import ROLL_UPS, SALES_FIELDS, VIEWS, Kept, Source, View, kept
 from sinks.accumulation import Accumulation
-from sinks.appends import Stream, append_once
-from sinks.contents import Change, Contents, Month, months_sql
+from sinks.appends import Stream, append_once, covered
+from sinks.contents import Contents, Month, months_sql
 from sinks.overwrites import WRITER, append_stream, fenced, named_files, overwrite, write_manifest
 
 _log = logging.getLogger(__name__)
+
+APPENDED = (lake.CLEAN, lake.REJECTED)
 
 
 @dataclass(frozen=True)
@@ -41,32 +47,43 @@ class Take:
 
     :param clean: rows of ``lake.CLEAN``, in order of their sequence
     :param rejected: rows of ``lake.REJECTED``, likewise
-    :param first_sequence: the first place in the total order that the take covers
-    :param sequence: the last one
+    :param sequence: the last place in the total order that the take covers
     :param positions: where each source partition stands after it
     :param caught_up: nothing was known to be waiting then
+    :param changed: the rows of views that it touched, as they are after it
     """
 
     clean: pa.Table
     rejected: pa.Table
-    first_sequence: int
+    sequence: int
+    positions: Mapping[SourcePartition, int]
+    caught_up: bool
+    changed: Sequence[ViewRows] = ()
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What is counted by the last checkpoint that Kafka has committed: the values of a ``Take``."""
+
     sequence: int
     positions: Mapping[SourcePartition, int]
     caught_up: bool
 
 
-@dataclass(frozen=True)
-class ViewChange:
-    view: View
-    change: Change
+class Publisher(Protocol):
+    """Hands the rows of snapshots on, within the checkpoint that is being made."""
 
+    def publish(self, rows: ViewRows) -> None:
+        """Hand on rows as they are."""
+        ...
 
-_Place: TypeAlias = tuple[tuple[str, ...], int]
-"""A key and a window's start."""
+    def finish(self, sequence: int) -> None:
+        """Note that all rows of snapshots up to a sequence were handed on."""
+        ...
 
 
 class SilverSink(BaseSink):
-    """Gathers takes and changes, and writes one snapshot a checkpoint.
+    """Appends what takes bring, and writes snapshots of what checkpoints have committed.
 
     Only one process writes Silver at a time, the one that Kafka gave the typed batches to; one that lost them without
     knowing finds a manifest that is not its own, and ends.
@@ -74,17 +91,33 @@ class SilverSink(BaseSink):
     :param clock: the time that a manifest names
     :param mine: the generation of the figures of which the takes are
     :param dedup_days: for how many days the ids of their sales are remembered
+    :param publisher: gets the rows of snapshots, some in each checkpoint
+    :param published_rows: so many in each
     """
 
-    def __init__(self, target: Lake, clock: Callable[[], datetime], mine: int, dedup_days: int) -> None:
+    def __init__(
+        self,
+        target: Lake,
+        clock: Callable[[], datetime],
+        mine: int,
+        dedup_days: int,
+        publisher: Publisher,
+        published_rows: int,
+    ) -> None:
         super().__init__(on_client_connect_success=lambda: None)
         self._lake = target
         self._clock = clock
         self._generation = mine
         self._dedup_days = dedup_days
+        self._publisher = publisher
+        self._published_rows = published_rows
         self._definition = definition.of(dedup_days)
         self._takes: list[Take] = []
-        self._changes: dict[str, dict[_Place, Change]] = defaultdict(dict)
+        self._is_flushed = False
+        self._reached: Reached | None = None
+        self._changes: dict[str, list[ViewRows]] = defaultdict(list)
+        self._unpublished: list[ViewRows] = []
+        self._publishing: int | None = None
         self._contents: Contents | None = None
         self._accumulation = Accumulation()
         self._manifest: Manifest
@@ -120,91 +153,177 @@ class SilverSink(BaseSink):
         except FencedError:
             _log.info("another process made the first manifest")
 
-    def add(self, value: Take | ViewChange, **_message: Any) -> None:  # type: ignore[override] # it is all in the value
-        if isinstance(value, Take):
-            self._takes.append(value)
-        else:
-            self._changes[value.view.name][value.change.key, value.change.start_ms] = value.change
+    # ---- Checkpoints ----
+
+    def begin(self, reached: Reached, appended: Mapping[str, int]) -> int:
+        """Go on from what Kafka has committed, before the first take.
+
+        :param appended: for each appended table, by name, the last sequence that brought it rows
+        :return: the sequence of the newest manifest: rows of views that changed since are owed to the next snapshot
+        :raises GapError: if an appended table does not have what was counted
+        :raises FencedError: if the newest manifest is of another generation
+        """
+        self._manifest = self._ours()
+        for table in APPENDED:
+            has = covered(self._lake, table, append_stream(table, self._generation))
+            if (wanted := appended.get(table.name, manifest.EMPTY_SEQUENCE)) >= (has or 0):
+                raise GapError(
+                    f"{table.name} in {self._lake.root} covers the total order up to {(has or 0) - 1}, but rows up to "
+                    f"{wanted} were counted: what is between would be missing from it. Was Silver deleted or restored? "
+                    "`salesviews rebuild` computes it again from Bronze."
+                )
+        self._reached = reached
+        return self._manifest.sequence
+
+    def add(self, value: Take, **_message: Any) -> None:  # type: ignore[override] # it is all in the value
+        self._takes.append(value)
+
+    def owe(self, rows: Sequence[ViewRows]) -> None:
+        """Rows of views, as they are, that a former process touched, and of which no snapshot may have been written."""
+        for each in rows:
+            self._changes[each.view.name].append(each)
 
     def flush(self) -> None:
-        """Write a snapshot of everything up to the last take.
+        """What a checkpoint writes before Kafka commits it.
+
+        1. Append the sales that count, then the rejections, each with their sequence in the commit.
+        2. Produce rows of the last snapshot for the ``vues-`` topics.
+
+        A crash after 1, before Kafka's transaction, repeats takes whose rows the tables have: they are dropped. What 2
+        produced is of the transaction that was not committed.
+
+        :raises FencedError: if another generation has taken over
+        """
+        if self._takes:
+            self._check_manifest_is_ours()
+            self._append(lake.CLEAN, [take.clean for take in self._takes], self._takes[-1].sequence)
+            self._append(lake.REJECTED, [take.rejected for take in self._takes], self._takes[-1].sequence)  # 1
+        left = self._published_rows
+        while self._unpublished and left > 0:
+            rows = self._unpublished.pop()
+            if len(rows) > left:
+                self._unpublished.append(rows.part(left, len(rows)))
+                rows = rows.part(0, left)
+            self._publisher.publish(rows)  # 2
+            left -= len(rows)
+        if self._publishing is not None and not self._unpublished:
+            self._publisher.finish(self._publishing)
+            self._publishing = None
+        self._is_flushed = True
+
+    def committed(self) -> bool:
+        """Say that Kafka has committed the checkpoint of the last flush. Whether there was one since the last call."""
+        if not self._is_flushed:
+            return False
+        for take in self._takes:
+            self._reached = Reached(take.sequence, take.positions, take.caught_up)
+            for rows in take.changed:
+                if len(rows):
+                    self._changes[rows.view.name].append(rows)
+        self._takes, self._is_flushed = [], False
+        return True
+
+    # ---- Snapshots ----
+
+    @property
+    def has_uncommitted(self) -> bool:
+        """There are takes since the last checkpoint."""
+        return bool(self._takes)
+
+    @property
+    def is_publishing(self) -> bool:
+        """The ``vues-`` topics do not have all rows of the last snapshot."""
+        return self._publishing is not None
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows of views that the next snapshot brings; several times where they changed several times."""
+        return sum(len(rows) for parts in self._changes.values() for rows in parts)
+
+    @property
+    def is_owed(self) -> bool:
+        """What is committed is more than what the newest manifest covers."""
+        return self._reached is not None and (self._reached.sequence > self._manifest.sequence or bool(self._changes))
+
+    def snapshot(self) -> Iterator[None]:
+        """Write a snapshot of what Kafka has committed by now; more may be taken and committed meanwhile.
 
         0. Once, before the first snapshot: go back to the newest manifest (``_open``).
-        1. Append the sales that count, then the rejections, each with their sequence in the commit.
-        2. Overwrite the months of the views that changed. To those that are kept in Silver it adds the sales that the
+        1. Overwrite the months of the views that changed. To those that are kept in Silver it adds the sales that the
            manifest does not cover.
-        3. Overwrite the roll-ups of those months.
-        4. Overwrite the manifest: the snapshot exists.
+        2. Overwrite the roll-ups of those months.
+        3. Overwrite the manifest: the snapshot exists.
+        4. The rows that changed are ready to be produced, with the next checkpoints.
 
-        A crash in 1 to 3 leaves rows and versions that no manifest names: the next process goes back to the manifest's
-        versions, and the appends skip what is there. A crash after 4, before Kafka's transaction, repeats takes that
-        the manifest covers: they are dropped here, and change nothing.
+        It comes back after each piece. A crash in 0 to 2 leaves versions that no manifest names: the next process goes
+        back to the manifest's. A crash after 3 leaves rows unpublished: the next process publishes them, and a
+        snapshot that covers them already is none.
 
         :raises FencedError: if another process has written a snapshot or a view table meanwhile
         """
-        takes, self._takes = self._takes, []
-        changes, self._changes = self._changes, defaultdict(dict)
-        if not takes:
-            return
-        contents = self._contents or self._open(takes[0].first_sequence)
-        last = takes[-1]
-        if last.sequence <= self._manifest.sequence:
-            self._check_covered(last)
-            _log.info("snapshot %d covers these %d takes already", self._manifest.id, len(takes))
-            return
-        self._check_manifest_is_ours()
+        reached, parts, self._changes = self._reached, self._changes, defaultdict(list)
+        assert reached is not None, "begin() comes first"
+        changes = {name: newest(rows) for name, rows in parts.items()}
+        if reached.sequence > self._manifest.sequence:
+            if self._contents is None:
+                self._contents = yield from self._open()  # 0
+            yield from self._write(reached, changes, self._contents)  # 1 to 3
+        self._unpublished, self._publishing = [*changes.values()], reached.sequence  # 4
 
+    def _write(self, reached: Reached, changes: Mapping[str, ViewRows], contents: Contents) -> Iterator[None]:
+        self._check_manifest_is_ours()
         versions = dict(self._manifest.tables)
-        versions[lake.CLEAN.name] = self._append(lake.CLEAN, [take.clean for take in takes], last.sequence)
-        versions[lake.REJECTED.name] = self._append(lake.REJECTED, [take.rejected for take in takes], last.sequence)
+        versions |= {table.name: int(self._lake.open(table).version()) for table in APPENDED}
         months: dict[str, list[Month]] = {}
-        sales = pa.concat_tables([take.clean for take in takes])
-        sales = sales.filter(pc.field("sequence") > self._manifest.sequence)
-        rejected = pa.concat_tables([take.rejected for take in takes])
-        rejected = rejected.filter(pc.field("sequence") > self._manifest.sequence)
-        counted = {Source.SALES: sales.num_rows, Source.MESSAGES: sales.num_rows + rejected.num_rows}
+        sales, rejected = (
+            files.Between.of(self._lake, table, self._manifest.sequence, reached.sequence) for table in APPENDED
+        )
+        counted = {Source.SALES: sales.count()}
+        counted[Source.MESSAGES] = counted[Source.SALES] + rejected.count()
+        yield
         for view in VIEWS:
             table = lake.of_view(view)
-            if view.kept is Kept.IN_SILVER and sales.num_rows:
-                accumulated = self._accumulation.add(view, sales, partial(self._held, table))
-                months[view.name], rows = accumulated.months, accumulated.rows
-            elif changes[view.name]:
-                put = contents.put(view, list(changes[view.name].values()))
+            if view.kept is Kept.IN_SILVER and counted[Source.SALES]:
+                with sales.reader((*SALES_FIELDS, "montant")) as reader:
+                    accumulated = self._accumulation.add(view, reader, partial(self._held, table))
+                yield
+                months[view.name], rows = accumulated.months, iter([(accumulated.months, accumulated.rows)])
+            elif view.name in changes:
+                put = contents.put(changes[view.name])
                 self._check_gained(view, put.gained, counted[view.source])
-                months[view.name], rows = put.months, contents.of_view(view, put.months)
+                yield
+                months[view.name] = put.months
+                pieces = contents.pieces(view, put.months)
+                rows = ((piece, contents.of_view(view, piece)) for piece in pieces)
             else:
                 continue
-            versions[table.name] = self._overwrite(table, rows, months[view.name], last.sequence)
+            for of_months, each in rows:
+                versions[table.name] = self._overwrite(table, each, of_months, reached.sequence)
+                yield
         for roll_up in ROLL_UPS:
             if changed_months := months.get(roll_up.view.name):
                 table = lake.of_roll_up(roll_up)
-                rows = contents.of_roll_up(roll_up, changed_months)
-                versions[table.name] = self._overwrite(table, rows, changed_months, last.sequence)
-        self._write_manifest(
+                rows_of_months = contents.of_roll_up(roll_up, changed_months)
+                versions[table.name] = self._overwrite(table, rows_of_months, changed_months, reached.sequence)  # 2
+                yield
+        self._write_manifest(  # 3
             Manifest(
                 id=self._manifest.id + 1,
                 created_at=self._clock(),
                 generation=self._manifest.generation,
-                sequence=last.sequence,
-                positions={**self._manifest.positions, **last.positions},
-                caught_up=last.caught_up,
+                sequence=reached.sequence,
+                positions={**self._manifest.positions, **reached.positions},
+                caught_up=reached.caught_up,
                 tables=versions,
                 files=dict(self._files),
                 definition=self._definition,
             )
         )
 
-    def _open(self, first_sequence: int) -> Contents:
-        """Take the newest manifest as what is true.
+    def _ours(self) -> Manifest:
+        """The newest manifest.
 
-        1. Read the manifest; it must be of the generation whose typed batches are counted, and cover all that was
-           counted before the first take.
-        2. Put back each overwritten table that is not at the manifest's version: an interrupted checkpoint wrote it. It
-           then must have the files that the manifest names: what is not written again is carried on from there.
-        3. Load the contents of the manifest's files.
-        4. The appended tables must have a row for each message that the contents count.
-
-        A crash in between leaves tables at other versions again, with the same contents: it is repeated.
+        :raises FencedError: if it is not of the generation whose typed batches are counted
         """
         found = manifest.read(self._lake)
         if found is None:
@@ -219,12 +338,20 @@ class SilverSink(BaseSink):
             raise FencedError(
                 f"Generation {found.successor} of the figures is being computed: nothing is added to this."
             )
-        if found.sequence < first_sequence - 1:
-            raise GapError(
-                f"Snapshot {found.id} in {self._lake.root} covers the total order up to {found.sequence}, but counting "
-                f"goes on at {first_sequence}: what is between would be missing from it. Was Silver deleted or "
-                "restored? `salesviews rebuild` computes it again from Bronze."
-            )
+        return found
+
+    def _open(self) -> Generator[None, None, Contents]:
+        """Take the newest manifest as what is true; it is the one that this process began with.
+
+        1. Put back each overwritten table that is not at the manifest's version: an interrupted snapshot wrote it. It
+           then must have the files that the manifest names: what is not written again is carried on from there.
+        2. Load the contents of the manifest's files.
+        3. The appended tables must have a row for each message that the contents count.
+
+        A crash in between leaves tables at other versions again, with the same contents: it is repeated.
+        """
+        self._check_manifest_is_ours()
+        found = self._manifest
         for table in lake.OVERWRITTEN:
             handle = self._lake.open(table)
             if handle.version() != found.tables[table.name]:
@@ -238,10 +365,12 @@ class SilverSink(BaseSink):
                     f"than snapshot {found.id} does: its _delta_log is damaged. `salesviews rebuild` computes Silver "
                     "again from Bronze."
                 )
+            yield
         contents = Contents()
-        contents.load(self._lake, found)
+        for view in kept(Kept.IN_WINDOWS):
+            contents.load(self._lake, found, view)
+            yield
         self._check_appended(found, contents)
-        self._manifest, self._contents = found, contents
         return contents
 
     def _restore(self, handle: DeltaTable, table: Table, version: int) -> None:
@@ -272,16 +401,6 @@ class SilverSink(BaseSink):
                     "from Bronze."
                 )
 
-    def _check_covered(self, last: Take) -> None:
-        """What a snapshot covers by its place in the total order, it must cover by its positions too."""
-        for source, position in last.positions.items():
-            if position > (covered := self._manifest.positions.get(source, 0)):
-                raise GapError(
-                    f"The typed batches bring {source} to position {position} at a place in the total order that "
-                    f"snapshot {self._manifest.id} has already, with {covered} positions. Was their topic deleted and "
-                    "created again? `salesviews rebuild` computes the figures again from Bronze."
-                )
-
     def _check_gained(self, view: View, gained: int | None, counted: int) -> None:
         """:raises StateError: if a view does not gain what the takes have: the state that has its sums is another's"""
         if gained not in (None, counted):
@@ -295,18 +414,17 @@ class SilverSink(BaseSink):
     def _check_manifest_is_ours(self) -> None:
         version = self._lake.open(lake.SNAPSHOTS).version()
         if version != self._manifest.id:
+            self._ours()
             raise fenced(lake.SNAPSHOTS, f"is at version {version}, this process knows {self._manifest.id}")
 
     def _held(self, table: Table, months: Sequence[Month]) -> pa.Table:
         """The rows of the manifest's version of a table in some months."""
         return files.rows(self._lake, self._manifest.listing(self._lake, table), months)
 
-    def _append(self, table: Table, rows: list[pa.Table], sequence: int) -> int:
+    def _append(self, table: Table, rows: list[pa.Table], sequence: int) -> None:
         if sum(map(len, rows)):
-            name = append_stream(table, self._manifest.generation)
-            stream = Stream(name, pa.concat_tables(rows), "sequence", sequence + 1)
-            append_once(self._lake, table, [stream])
-        return int(self._lake.open(table).version())
+            name = append_stream(table, self._generation)
+            append_once(self._lake, table, [Stream(name, pa.concat_tables(rows), "sequence", sequence + 1)])
 
     def _overwrite(self, table: Table, rows: pa.Table, months: list[Month], sequence: int) -> int:
         """Overwrite the months of a table (all of it where it has none). Gives the new version."""

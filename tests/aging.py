@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from checkpoints import Published, rows_of, write_snapshot
 
 from salesviews import generation, lake, maintenance, manifest
 from salesviews.lake import Lake
@@ -20,8 +21,7 @@ from salesviews.typed import Interval, SourcePartition
 from salesviews.views import HOURLY_SALES, QUALITE
 from sinks.appends import writer_properties
 from sinks.bronze import BronzeBatch, BronzeSink
-from sinks.contents import Change
-from sinks.silver import SilverSink, Take, ViewChange
+from sinks.silver import Reached, SilverSink, Take
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DEDUP_DAYS = 30
@@ -84,10 +84,13 @@ class AgingLake:
         mine = generation.begin(self.lake, DEDUP_DAYS)
         self.bronze, self.silver = (
             BronzeSink(self.lake, lambda: None, mine),
-            SilverSink(self.lake, self, mine, DEDUP_DAYS),
+            SilverSink(self.lake, self, mine, DEDUP_DAYS, Published(), 1),
         )
         for sink in (self.bronze, self.silver):
             sink.start()
+        found = manifest.read(self.lake)
+        assert found is not None
+        self.silver.begin(Reached(found.sequence, found.positions, True), {})
         self.stamp()
         self.newest()
 
@@ -109,19 +112,22 @@ class AgingLake:
         fields = {"client_id": 1, "timestamp": START, "quantite": 1, "montant": 1, "annee": 2026, "mois": 1}
         sale = [{"vente_id": offset, **fields, "sequence": offset}]
         clean = pa.Table.from_pylist(sale, schema=lake.CLEAN.schema)
-        self.silver.add(Take(clean, lake.REJECTED.schema.empty_table(), offset, offset, {SOURCE: offset + 1}, True))
         sums = [offset + 1, 100 * (offset + 1), offset + 1]
         start_ms = int(START.timestamp() * 1000)
-        self.silver.add(ViewChange(HOURLY_SALES, Change((), start_ms, sums)))
         messages = [offset + 1] + [0] * (len(QUALITE.measures) - 1)
-        self.silver.add(ViewChange(QUALITE, Change(("valide",), start_ms, messages)))
+        changed = [
+            rows_of(HOURLY_SALES, ((), start_ms, sums)),
+            rows_of(QUALITE, (("valide",), start_ms, messages)),
+        ]
+        nothing = lake.REJECTED.schema.empty_table()
+        self.silver.add(Take(clean, nothing, offset, {SOURCE: offset + 1}, True, changed))
 
     def snapshot(self) -> Manifest:
         """Add a sale, commit, and remember what the snapshot shows."""
         self.add(self.offset)
         self.offset += 1
         self.bronze.flush()
-        self.silver.flush()
+        write_snapshot(self.silver)
         written = self.newest()
         self.age(INTERVAL)
         return written

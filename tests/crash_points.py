@@ -14,7 +14,6 @@ from quixstreams.kafka.exceptions import KafkaProducerDeliveryError
 
 from salesviews import lake
 from salesviews.errors import BrokerError
-from salesviews.views import Kept, kept
 
 
 class Moment(StrEnum):
@@ -94,26 +93,25 @@ OVERWRITES = tuple(Step(table.name, _connection_lost) for table in lake.OVERWRIT
 REJECTED = Step(lake.REJECTED.name, _connection_lost, finds_out=True)
 MANIFEST = Step(lake.SNAPSHOTS.name, _commit_failed)
 TRANSACTION = Step("transaction", _timed_out)
-STORES = tuple(
-    Step(f"state {store}")
-    for store in ("default", *dict.fromkeys(f"vues-{v.window.column}" for v in kept(Kept.IN_WINDOWS)))
-)
+STORES = (Step("state default"), Step("state vues"))
 VIEWS_STEPS = (
     Step(lake.CLEAN.name, _commit_failed, finds_out=True),
     REJECTED,
-    *OVERWRITES,
-    MANIFEST,
     PRODUCED,
     TRANSACTION,
     *STORES,
+    *OVERWRITES,
+    MANIFEST,
 )
-"""A checkpoint of views, in order."""
+"""A checkpoint of views, and the snapshot after it, in order."""
+PUBLICATION = (PRODUCED, TRANSACTION, STORES[0])
+"""Then its rows are published, with a checkpoint more."""
 
 RETURNS = tuple(Step(f"return of {table.name}") for table in lake.OVERWRITTEN)
 """A table that an interrupted checkpoint overwrote goes back."""
 CHANGELOG = Step("changelog")
 """A record of a changelog goes into local state that is behind."""
 HISTORY = Step("history")
-"""The ids that counted are read from ``ventes_clean``."""
+"""The ids and clients that counted are read from ``ventes_clean``."""
 
 STEPS = {step.name: step for step in (*INGEST_STEPS, *VIEWS_STEPS, *RETURNS, CHANGELOG, HISTORY)}

@@ -98,11 +98,11 @@ def prepare() -> None:
     crash.wrap(RocksDBStorePartition, "recover_from_changelog_message", lambda *_, **__: "changelog")
 
     from processors.columnar import ColumnarApplication
-    from processors.counting import History
+    from processors.memory import Memory
 
     crash.wrap(ColumnarApplication, "flush_producer", lambda *_, **__: "handed on")
 
-    crash.wrap(History, "ids", lambda *_, **__: "history")
+    crash.wrap(Memory, "_read", lambda *_, **__: "history")
     fork_server.prepare()
 
 

@@ -20,14 +20,15 @@ import deltalake
 import numpy as np
 import orjson
 import pyarrow as pa
+from checkpoints import MemoryWindows
 from lakes import START, TOPIC
 
-from processors import identity, ingest, views
+from processors import identity, ingest, paged_windows
 from processors.columnar import MessageBatch, Poll
 from processors.generation_topics import GenerationTopics
 from processors.identity import TopicIdentity
 from processors.ingest import Intervals, ParsedBatch, Parser
-from processors.views import CountedTake, Sums, Taking
+from processors.views import Stage
 from salesviews import generation, lake, seed, topics
 from salesviews import settings as settings_module
 from salesviews import views as declared
@@ -36,7 +37,6 @@ from salesviews.settings import Settings
 from salesviews.typed import SourcePartition
 from sinks import appends, overwrites
 from sinks.bronze import BronzeSink
-from sinks.silver import SilverSink
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ class Record:
 
     def headers(self) -> list[tuple[str, bytes]]:
         return list(self.header)
+
+    def offset(self) -> int:
+        return self.number
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +107,8 @@ class Generation:
 
     :param typees: the total order
     :param ingest_offsets: what the ingest group committed
-    :param views_offset: what the views group committed, in the transaction that wrote ``views_state``
+    :param views_offset: what the views group committed, in the transaction that wrote the other three
+    :param published: the last value of each key of the ``vues-`` topics, by topic
     :param owners: for each group, the number of the process that Kafka takes commits of
     """
 
@@ -112,6 +116,8 @@ class Generation:
     ingest_offsets: dict[int, int] = field(default_factory=dict)
     views_offset: int = 0
     views_state: dict[str, Any] = field(default_factory=dict)
+    views_windows: dict[Any, bytes] = field(default_factory=dict)
+    published: dict[tuple[str, bytes], bytes] = field(default_factory=dict)
     owners: dict[str, int] = field(default_factory=dict)
 
     def join(self, group: str) -> int:
@@ -153,7 +159,7 @@ class Kafka:
 
 @dataclass(frozen=True)
 class Application:
-    """What Intervals and Taking ask of the application."""
+    """What Intervals ask of the application."""
 
     kafka: Kafka
     of: Generation
@@ -178,7 +184,7 @@ class RecordTopics(GenerationTopics):
         return max(self._kafka.generations, default=0)
 
     def begin(
-        self, generation: int, positions: Any, sums: Iterable[seed.Row], ends: Mapping[SourcePartition, int]
+        self, generation: int, positions: Any, sums: Iterable[seed.Sums], ends: Mapping[SourcePartition, int]
     ) -> int:
         assert generation not in self._kafka.generations, "a number is given once"
         made = self._kafka.generations[generation] = Generation()
@@ -341,21 +347,24 @@ class State:
 
 
 class Views:
-    """A views process: ``take``, then ``checkpoint``, as ``processors.views`` numbers it."""
+    """A views process: ``take``, then ``checkpoint``, as ``processors.views`` numbers it.
+
+    It is the ``processors.views.Kafka`` of its own stage.
+    """
 
     def __init__(self, world: "World") -> None:
         self._fuse = world.fuse
         mine = generation.begin(world.lake, world.settings.dedup_days)
         self._of = world.kafka.generations[mine]
         self._owner = self._of.join("views")
-        asked = Application(world.kafka, self._of)
-        self._taking = Taking(world.settings, asked)  # type: ignore[arg-type] # the question that it asks
-        self._silver = SilverSink(world.lake, lambda: START, mine, world.settings.dedup_days)
-        self._silver.start()
         self._values = deepcopy(self._of.views_state)
+        self._windows = MemoryWindows(self._of.views_windows)
+        self._produced: dict[tuple[str, bytes], bytes] = {}
+        self._next = self._of.views_offset
+        self._stage = Stage(world.settings, self, mine, lambda: START)
+        self._stage.silver.start()
         self.has_taken = False
         """There are typed batches that it has taken since its last checkpoint."""
-        self._next = self._of.views_offset
 
     def take(self, limit: int) -> int:
         """A poll of typed batches. Gives how many."""
@@ -363,37 +372,64 @@ class Views:
         if not records:
             return 0
         batch = RecordBatch(RecordPoll(records), slice(0, len(records)), "ventes-typees", 0)
-        counted = self._taking.take(batch, State(self._values))  # type: ignore[arg-type]
+        counted = self._stage.take(batch, self.state())
         self._next = batch.last_offset + 1
         self.has_taken = True
-        self._silver.add(counted.take)
-        self._add_windows(counted)
+        changed = [paged_windows.update(gained, self._windows) for gained in counted.gains]
+        self._stage.silver.add(counted.held([rows for rows, _ in changed], 0))
         return len(records)
 
-    def _add_windows(self, counted: CountedTake) -> None:
-        """What Quix Streams' tumbling windows do: the sums of each key and window, from state to state."""
-        sums, state = Sums(), State(self._values)
-        for window in dict.fromkeys(view.window for view in declared.kept(declared.Kept.IN_WINDOWS)):
-            for row in counted.of_window(window):
-                name = f"{window.column}/{row['cle'].decode()}/{row['debut_ms']}"
-                held = sums.agg(state.get(name) or sums.initialize(), row, row["debut_ms"])
-                state.set(name, held)
-                result = {"start": row["debut_ms"], "sommes": sums.result(held)}
-                self._silver.add(views._view_change(result, row["cle"]))
-
     def checkpoint(self) -> None:
-        self._silver.flush()  # 1
+        """And the turns after it, with a snapshot of what is committed."""
+        self._checkpoint()
+        self._stage.turn()
+
+    def _checkpoint(self) -> None:
+        self._stage.silver.flush()  # 1
         self._fuse.commit(self._commit_transaction)  # 2, 3
         self.has_taken = False
 
     def _commit_transaction(self) -> None:
         self._of.check_owner("views", self._owner)
         self._of.views_state = deepcopy(self._values)
+        self._of.views_windows = dict(self._windows.held)
+        self._of.published |= self._produced
         self._of.views_offset = self._next
+        self._produced = {}
 
     @property
     def is_at_end(self) -> bool:
         return self._next >= len(self._of.typees)
+
+    # ---- What the stage asks ----
+
+    def is_assigned(self) -> bool:
+        return True
+
+    def state(self) -> Any:
+        return State(self._values)
+
+    def windows(self) -> MemoryWindows:
+        return self._windows
+
+    def committed_offset(self) -> int | None:
+        return self._of.views_offset or None
+
+    def known_end_offset(self) -> int:
+        return len(self._of.typees)
+
+    def typed_batches(self, start: int, end: int) -> Iterator[Sequence[Any]]:
+        yield self._of.typees[start:end]
+
+    def publish(self, topic: str, key: bytes, value: bytes) -> None:
+        self._produced[topic, key] = value
+
+    def commit(self, offset: int) -> None:
+        assert offset + 1 == self._next
+        self._checkpoint()
+
+    def beat(self) -> None:
+        pass
 
 
 @cache

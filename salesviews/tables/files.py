@@ -42,6 +42,7 @@ _REMEDIES = {
 
 _PATTERN = re.compile(r"[*?[]")
 _SEARCH_ROWS = 10_000
+_LEAST, _GREATEST = -(2**63), 2**63 - 1
 
 Partition = tuple[Any, ...]
 """Values of a table's partition columns, in the order of its declaration; () where it has none."""
@@ -77,6 +78,25 @@ class Listing:
         return replace(self, files={each: paths for each, paths in self.files.items() if keeps(each)})
 
 
+@dataclass(frozen=True)
+class Span:
+    """A file's rows, and between which values a column of integers has them; all integers where the log does not say.
+
+    :param path: under the table
+    """
+
+    partition: Partition
+    path: str
+    rows: int
+    low: int
+    high: int
+
+    @property
+    def is_known(self) -> bool:
+        """The log says it."""
+        return self.low > _LEAST
+
+
 def listing(lake: Lake, table: Table, version: int | None = None) -> Listing:
     """The files of a version (default: the newest).
 
@@ -108,6 +128,28 @@ def of_handle(handle: DeltaTable, table: Table) -> Listing:
     )
 
 
+def spans(handle: DeltaTable, table: Table, column: str) -> list[Span]:
+    """The files of an open table that have rows, with what the log says of a column of 64-bit integers."""
+    actions = pa.table(handle.get_add_actions(flatten=True))
+    low, high, *places = names = [
+        f"min.{column}",
+        f"max.{column}",
+        *(f"partition.{name}" for name in table.partition_by),
+    ]
+    known = [name for name in ("path", "num_records", *names) if name in actions.column_names]
+    return [
+        Span(
+            tuple(action[place] for place in places),
+            action["path"],
+            action["num_records"] or 0,
+            _LEAST if action.get(low) is None else action[low],
+            _GREATEST if action.get(high) is None else action[high],
+        )
+        for action in actions.select(known).to_pylist()
+        if action["num_records"] != 0
+    ]
+
+
 def rows(lake: Lake, of: Listing, partitions: Iterable[Partition]) -> pa.Table:
     """The rows of some partitions, with the declared schema.
 
@@ -131,6 +173,49 @@ def rows(lake: Lake, of: Listing, partitions: Iterable[Partition]) -> pa.Table:
             except (OSError, pa.ArrowException, KeyError, ValueError) as error:
                 raise _unreadable(file, of, error) from error
     return pa.concat_tables(pieces)
+
+
+@dataclass(frozen=True)
+class Between:
+    """The rows of an appended table with a sequence beyond ``after``, up to ``to``. Other files are not opened.
+
+    :raises LakeError: by what reads them, naming the file that is missing or damaged
+    """
+
+    lake: Lake
+    listed: Listing
+    after: int
+    to: int
+
+    @classmethod
+    def of(cls, lake: Lake, table: Table, after: int, to: int) -> "Between":
+        handle = lake.open(table)
+        wanted = {span.path for span in spans(handle, table, "sequence") if span.high > after and span.low <= to}
+        listed = of_handle(handle, table)
+        chosen = {partition: paths & wanted for partition, paths in listed.files.items()}
+        return cls(lake, replace(listed, files=chosen), after, to)
+
+    @property
+    def _condition(self) -> pc.Expression:
+        return (pc.field("sequence") > self.after) & (pc.field("sequence") <= self.to)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException, duckdb.Error) as error:
+            raise find_unreadable(self.lake, self.listed, error) or error from error
+
+    def count(self) -> int:
+        with self._named():
+            return int(dataset(self.lake, self.listed).count_rows(filter=self._condition))
+
+    @contextmanager
+    def reader(self, columns: Sequence[str]) -> Iterator[pa.RecordBatchReader]:
+        """To be read once, batch by batch."""
+        with self._named():
+            found = dataset(self.lake, self.listed)
+            yield found.scanner(columns=list(columns), filter=self._condition, use_threads=False).to_reader()
 
 
 def stored_rows(lake: Lake, of: Listing) -> pa.Table:
@@ -163,6 +248,24 @@ def batches(lake: Lake, of: Listing, columns: Sequence[str], batch_rows: int) ->
             yield from _batches_of(lake, of, partition, path, columns, batch_rows)
 
 
+def batches_within(
+    lake: Lake, of: Listing, span: Span, columns: Sequence[str], column: str, bounds: tuple[int, int], batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    """As ``batches``, of one file, without the row groups that have no value of a column within the bounds.
+
+    :param bounds: the least value and the greatest
+    """
+
+    def has_some(group: pq.RowGroupMetaData) -> bool:
+        [place] = [each for each in range(group.num_columns) if group.column(each).path_in_schema == column]
+        statistics = group.column(place).statistics
+        if statistics is None or not statistics.has_min_max:
+            return True
+        return bool(statistics.min <= bounds[1] and statistics.max >= bounds[0])
+
+    yield from _batches_of(lake, of, span.partition, span.path, columns, batch_rows, has_some)
+
+
 def unreadable(lake: Lake, of: Listing) -> Iterator[UnreadableError]:
     """Every file of a version that is damaged or not what the table declares; each is read whole."""
     for partition, paths in sorted(of.files.items()):
@@ -176,7 +279,13 @@ def unreadable(lake: Lake, of: Listing) -> Iterator[UnreadableError]:
 
 
 def _batches_of(
-    lake: Lake, of: Listing, partition: Partition, path: str, columns: Sequence[str], batch_rows: int
+    lake: Lake,
+    of: Listing,
+    partition: Partition,
+    path: str,
+    columns: Sequence[str],
+    batch_rows: int,
+    wanted: Callable[[pq.RowGroupMetaData], bool] = lambda _: True,
 ) -> Iterator[pa.RecordBatch]:
     schema = pa.schema([of.table.schema.field(name) for name in columns])
     stored = [name for name in columns if name not in of.table.partition_by]
@@ -184,7 +293,8 @@ def _batches_of(
     file = lake.folder(of.table) / path
     try:
         with pq.ParquetFile(storage.source(file), pre_buffer=False) as opened:
-            for batch in opened.iter_batches(batch_rows, columns=stored, use_threads=False):
+            groups = [each for each in range(opened.num_row_groups) if wanted(opened.metadata.row_group(each))]
+            for batch in opened.iter_batches(batch_rows, groups, stored, use_threads=False):
                 piece = {name: batch.column(name) for name in stored} | {
                     name: pa.repeat(pa.scalar(values[name], schema.field(name).type), batch.num_rows)
                     for name in columns

@@ -15,13 +15,16 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+from checkpoints import Published
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -38,7 +41,7 @@ from pipelines import comparable
 from stages import Death, Ingest, KilledError, Record, RecordTopics, Views, World
 
 from processors import announcement, rebuild
-from salesviews import audit, lake, maintenance, manifest, typed
+from salesviews import audit, lake, maintenance, manifest, topics, typed
 from salesviews.audit import audit_result
 from salesviews.errors import FencedError, RebuildError, SalesviewsError
 from salesviews.lake import Lake
@@ -46,6 +49,7 @@ from salesviews.maintenance import maintenance_result
 from salesviews.maintenance.retention import Retention
 from salesviews.tables import files
 from salesviews.typed import Interval, SourcePartition
+from salesviews.views import Kept, kept
 from sinks.appends import covered, writer_properties
 from sinks.bronze import BronzeSink, stream_name
 from sinks.silver import SilverSink
@@ -154,7 +158,7 @@ INGEST_RUNS = st.builds(
     st.booleans(),
     ends(3),
 )
-VIEWS_RUNS = st.builds(ViewsRun, st.lists(st.integers(1, 4), max_size=3), ends(14))
+VIEWS_RUNS = st.builds(ViewsRun, st.lists(st.integers(1, 4), max_size=3), ends(16))
 RUN = {"productions": st.lists(PRODUCTIONS, max_size=3), "ingest": INGEST_RUNS, "views": VIEWS_RUNS}
 
 
@@ -180,7 +184,7 @@ def empty_lake() -> tempfile.TemporaryDirectory[str]:
     """A lake as the first processes make it, to be copied: making it takes as long as several snapshots."""
     folder = tempfile.TemporaryDirectory(prefix="salesviews-empty-")
     target = Lake(folder.name)
-    for sink in (BronzeSink(target, lambda: None), SilverSink(target, lambda: START, 0, DEDUP_DAYS)):
+    for sink in (BronzeSink(target, lambda: None), SilverSink(target, lambda: START, 0, DEDUP_DAYS, Published(), 1)):
         sink.start()
     return folder
 
@@ -471,6 +475,25 @@ class Machine(RuleBasedStateMachine):
                 served = snapshot._cursor.sql(f'FROM "{short_name(table)}"').to_arrow_table()
                 check(table.name, served.to_pylist(), witness)
 
+    def check_published(self) -> None:
+        """The last values of the ``vues-`` topics are the rows of the newest snapshot."""
+        published: dict[str, list[Any]] = defaultdict(list)
+        for (topic, key), value in self.of.published.items():
+            row = orjson.loads(value)
+            assert orjson.loads(key).items() <= row.items()
+            published[topic].append(row)
+        found = manifest.read(self.world.lake)
+        assert found is not None
+        for view in kept(Kept.IN_WINDOWS):
+            table = lake.of_view(view)
+            rows = files.rows(
+                self.world.lake, listed := found.listing(self.world.lake, table), listed.files
+            ).to_pylist()
+            told = [{name: as_told(row[name]) for name in row.keys() - set(table.partition_by)} for row in rows]
+            assert sorted(map(_sorted, published[topics.vues(self.world.settings, view).name])) == sorted(
+                map(_sorted, told)
+            )
+
     def total_order(self, batches: int) -> tuple[list[Message], Counter[datetime], dict[SourcePartition, int]]:
         """The messages of so many typed batches, each once, after those that a rebuild began with; how many were lost,
         by hour; the positions.
@@ -516,6 +539,7 @@ class Machine(RuleBasedStateMachine):
         self.views.checkpoint()
         self.is_changed = True
         self.everything_is_exact()
+        self.check_published()
         for partition, raw in self.kafka.raw.items():
             if left := raw.from_offset(0, 1_000_000):
                 assert self.seen_position(partition) > left[-1].number
@@ -526,6 +550,23 @@ class Machine(RuleBasedStateMachine):
         found = manifest.read(self.world.lake)
         assert found is not None
         return found.positions[SourcePartition(self.kafka.topic_id, partition, "ventes")]
+
+
+def _sorted(row: dict[str, Any]) -> str:
+    return str(sorted(row.items()))
+
+
+def as_told(value: Any) -> Any:
+    """A value of a table as the JSON of a ``vues-`` topic has it, and as it is read: numbers become floats there."""
+    match value:
+        case datetime():
+            return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+        case date():
+            return value.isoformat()
+        case Decimal():
+            return orjson.loads(str(value))
+        case _:
+            return value
 
 
 def is_typed(record: Record) -> bool:

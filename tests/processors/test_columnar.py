@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from quixstreams import Application
 from quixstreams.checkpointing.exceptions import CheckpointProducerTimeout
+from quixstreams.dataframe.windows.time_based import FixedTimeWindow
 from quixstreams.exceptions.assignment import PartitionAssignmentError
 
 from processors import ingest
@@ -25,16 +26,24 @@ from salesviews.settings import Settings
 MESSAGES = 500
 
 
-def test_the_method_that_is_overridden_is_the_one_that_was_read() -> None:
-    """Law: ``ColumnarApplication`` does for a batch what this method does for a message; where it changes, look again.
+READ = {
+    Application._process_message: "29d0171a33f113c4e2637a2944e6a6e9ef5e558158e3898e62d438cfeb373973",
+    Application._run_dataframe: "3309c346f81356b2a486f1e15987cfe4abef9fe164a1d9e8b5133c7db54ce06c",
+    Application._on_revoke: "3583f0b20d3bfa387ff61dcdd3c489f07c6e969485186ab7a8f0a687e9025182",
+    Application._on_lost: "0edfd426aa05472a41d240428eea4f25e2bfa22e4058b7c90aa81fbb79de3e7c",
+    FixedTimeWindow.process_window: "c826f3e1525a6062d5c29616033137fafcf2d377e40cb6654758960c8ea51629",
+    FixedTimeWindow.current: "640fd4e91e14ea2b18a6333b4d7236cf8b8b090d4f5cd7a32536f3cfc60d0bb8",
+}
+"""The methods that are overridden or built on, with the digests of their sources as they were read."""
 
-    Compare ``Application._process_message`` with ``ColumnarApplication._process_message``, mend that, then this sum.
+
+@pytest.mark.parametrize("method", READ, ids=lambda method: method.__qualname__)
+def test_what_is_overridden_is_what_was_read(method: Callable[..., Any]) -> None:
+    """Law: ``ColumnarApplication`` and ``PagedWindow`` stand on what these methods do; where one changes, look again.
+
+    Compare it with what overrides it, mend that, then this sum.
     """
-    source = inspect.getsource(Application._process_message)
-    assert (
-        hashlib.sha256(source.encode()).hexdigest()
-        == "29d0171a33f113c4e2637a2944e6a6e9ef5e558158e3898e62d438cfeb373973"
-    )
+    assert hashlib.sha256(inspect.getsource(method).encode()).hexdigest() == READ[method]
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from salesviews import lake, manifest
 from salesviews.lake import Lake
 from salesviews.tables import files
 from salesviews.typed import Interval, SourcePartition
+from salesviews.views import QUALITE
 
 
 def sale(vente_id: int, **fields: Any) -> bytes:
@@ -48,11 +49,12 @@ BATCHES = st.lists(
 
 
 class Restarting(LakeMaker):
-    """A lake maker that can start again from what is committed, as a new process does."""
+    """A lake maker that can end in good order and start again, as a new process does."""
 
     def restart(self) -> None:
         self.checkpoint()
-        self._counter = Counter(self.lake, DEDUP_DAYS, self._batches << 20, self._positions)
+        self._counter.close()
+        self._counter = Counter(self.lake, DEDUP_DAYS, self._batches << 20, self._positions, self._memory)
 
 
 def shown(target: Lake) -> dict[str, list[dict[str, Any]]]:
@@ -75,7 +77,7 @@ def test_counting_is_what_the_witness_says_in_any_cut_and_after_any_restart(
     checkpoints: set[int],
 ) -> None:
     """Law: every Silver table is the witness's, however the total order is cut and wherever counting starts again."""
-    maker = Restarting(Lake(str(tmp_path_factory.mktemp("lake"))))
+    maker = Restarting(Lake(str(tmp_path_factory.mktemp("lake"))), memory=tmp_path_factory.mktemp("memory"))
     messages: list[Message] = []
     ends = {0: 0, 1: 0}
     now = START
@@ -103,7 +105,7 @@ def test_counting_is_what_the_witness_says_in_any_cut_and_after_any_restart(
 
 def test_what_an_interrupted_checkpoint_appended_is_counted_again(tmp_path: Path) -> None:
     """Law: sales that no manifest covers are no sales yet: neither they nor their clients are known to a restart."""
-    maker = LakeMaker(Lake(str(tmp_path)))
+    maker = LakeMaker(Lake(str(tmp_path / "lake")), memory=tmp_path / "memory")
     payloads = [[sale(1), sale(1)], [sale(2, client_id=2), sale(1), sale(3, client_id=2)]]
     maker.send(0, payloads[0])
     maker.checkpoint()
@@ -121,7 +123,7 @@ def test_what_an_interrupted_checkpoint_appended_is_counted_again(tmp_path: Path
 @pytest.mark.parametrize(("days", "counts"), [(DEDUP_DAYS, 1), (DEDUP_DAYS + 1, 2)])
 def test_the_horizon_is_counted_in_kafka_days(tmp_path: Path, days: int, counts: int, is_restarted: bool) -> None:
     """Law: a sale sent again within the horizon is a duplicate, beyond it counts; event time has no part in it."""
-    maker = Restarting(Lake(str(tmp_path)))
+    maker = Restarting(Lake(str(tmp_path / "lake")), memory=tmp_path / "memory")
 
     def send(payloads: Sequence[bytes], sent_at: datetime) -> None:
         maker.send(0, payloads, sent_at)
@@ -153,7 +155,7 @@ def test_a_repeated_or_overlapping_batch_adds_only_what_is_new(tmp_path: Path) -
     counted = counter.count([typed_batch(0, 0, 4), typed_batch(1, 0, 4), typed_batch(2, 2, 6)], positions)
     assert counted.clean.column("offset").to_pylist() == [0, 1, 2, 3, 4, 5]
     assert counted.rejected.num_rows == 0
-    assert counter.count([typed_batch(3, 0, 6)], positions).rows == []
+    assert counter.count([typed_batch(3, 0, 6)], positions).gains == []
 
 
 @pytest.mark.parametrize(("counted", "lost"), [(0, 6), (2, 4), (6, 0), (8, 0)])
@@ -169,6 +171,7 @@ def test_lost_positions_are_counted_once(tmp_path: Path, counted: int, lost: int
     if counted:
         counter.count([TypedBatch(0, Interval(source, 0, counted, 0, 10), rows.slice(0, counted))], positions)
     added = counter.count([TypedBatch(1, Interval(source, 0, 10, 6, 10), rows.slice(6))], positions)
-    quality = {key: sums[0] for view, key, _, sums in added.rows if view.name == "qualite"}
+    [gained] = [rows for rows in added.gains if rows.view is QUALITE]
+    quality = {key: sums[0] for key, _, sums in gained.rows()}
     assert quality.get(("perdu",), 0) == lost
     assert quality[("valide",)] == 10 - max(counted, 6)

@@ -18,7 +18,7 @@ from lakes import DEDUP_DAYS, START, TOPIC_ID
 from pipelines import comparable
 from witnessed import WitnessedLake
 
-from processors import announcement, rebuild, rebuild_result
+from processors import announcement, gains, rebuild, rebuild_result
 from processors.generation_topics import GenerationTopics
 from processors.rebuild_result import Result
 from salesviews import audit, lake, maintenance, manifest, seed, views
@@ -48,7 +48,7 @@ class Kafka(GenerationTopics):
     def __init__(self) -> None:
         self.seeds = 0
         self.positions: Any = None
-        self.sums: list[seed.Row] = []
+        self.sums: list[seed.Sums] = []
         self.ends: Mapping[SourcePartition, int] = {}
         self.at_begin: Callable[[], None] = lambda: None
         self.at_forgetting: BrokerError | None = None
@@ -63,7 +63,7 @@ class Kafka(GenerationTopics):
         return self.known
 
     def begin(
-        self, generation: int, positions: Any, sums: Iterable[seed.Row], ends: Mapping[SourcePartition, int]
+        self, generation: int, positions: Any, sums: Iterable[seed.Sums], ends: Mapping[SourcePartition, int]
     ) -> int:
         self.known = generation
         self.positions, self.sums, self.ends = positions, list(sums), dict(ends)
@@ -551,7 +551,12 @@ def test_seeds_are_the_figures(own: WitnessedLake) -> None:
     """Law: what views begins with is each figure of each view, and the marks and horizon of the counting so far."""
     kafka = Kafka()
     run(own, kafka)
-    hourly = {start_ms: sums for name, key, start_ms, sums in kafka.sums if name == "hourly_sales"}
+    hourly = {
+        start_ms: sums
+        for view, rows in kafka.sums
+        for _, start_ms, sums in gains.of_table(view, rows).rows()
+        if view is views.HOURLY_SALES
+    }
     expected = {
         int(row["heure"].timestamp() * 1000): [
             row["ventes_count"],

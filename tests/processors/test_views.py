@@ -1,32 +1,16 @@
 import json
-from collections.abc import Callable
-from datetime import UTC, datetime
-from decimal import Decimal
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import orjson
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
+from lakes import START
+from stages import Ingest, Views, World
 
-from processors.views import PublicationSerializer, Sums, delete_older_state, publication_key
+from processors.views import delete_older_state
+from salesviews import lake, manifest, topics
 from salesviews import settings as settings_module
-from salesviews import topics
-from salesviews.views import HOURLY_SALES, VENTES_PRODUIT_PAYS
-from sinks.contents import Change
-from sinks.silver import ViewChange
-
-AMOUNTS = st.integers(-(2**63), 2**63 - 1) | st.integers(0, 10**36)
-
-
-@given(st.lists(st.lists(AMOUNTS, min_size=3, max_size=3), min_size=1))
-def test_sums_are_exact_beyond_64_bits_and_survive_the_state(rows: list[list[int]]) -> None:
-    """Law: the sums of a window are Python's own, after any number of trips through the state store's JSON."""
-    aggregator = Sums()
-    state: Any = aggregator.initialize()
-    for row in rows:
-        state = orjson.loads(orjson.dumps(aggregator.agg(state, {"vue": "hourly_sales", "sommes": row}, 0)))
-    assert aggregator.result(state) == [sum(column) for column in zip(*rows, strict=True)]
+from salesviews.errors import FencedError, GapError, StateError
 
 
 def test_state_of_older_generations_goes(tmp_path: Path) -> None:
@@ -40,20 +24,85 @@ def test_state_of_older_generations_goes(tmp_path: Path) -> None:
     assert {folder.name for folder in mine.state_folder.iterdir()} == stays
 
 
-def published(changed: ViewChange) -> tuple[dict[str, Any], dict[str, Any]]:
-    serialize: Callable[..., bytes] = PublicationSerializer()
-    return json.loads(publication_key(changed)), json.loads(serialize(changed, None), parse_float=Decimal)
+def sale(number: int) -> bytes:
+    fields = {"vente_id": number, "client_id": 1, "timestamp": "2026-02-27T11:30:00", "quantite": 2, "montant": 10.5}
+    return json.dumps(fields).encode()
 
 
-def test_a_publication_says_key_window_and_sums() -> None:
-    """Law: the key names a view's row; the value has it whole, with the table's names, amounts with two decimals."""
-    start_ms = int(datetime(2025, 12, 22, 10, tzinfo=UTC).timestamp() * 1000)
-    key, value = published(ViewChange(HOURLY_SALES, Change((), start_ms, [3, 179998, 2**70])))
-    assert key == {"heure": "2025-12-22T10:00:00Z"}
-    assert value == key | {"ventes_count": 3, "revenue_total": Decimal("1799.98"), "quantite_totale": 2**70}
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Some sales are counted, and in a snapshot."""
+    made = World(tmp_path)
+    with made.entered():
+        sell(made, range(5))
+        views = Views(made)
+        views.take(10)
+        views.checkpoint()
+        yield made
 
-    day_ms = start_ms // 86_400_000 * 86_400_000
-    names = ("nul \x00", '"guillemets"', "é")
-    key, value = published(ViewChange(VENTES_PRODUIT_PAYS, Change(names, day_ms, [1, 5, 1, 1])))
-    assert key == dict(zip(("produit_nom", "categorie", "pays"), names, strict=True)) | {"jour": "2025-12-22"}
-    assert value["revenue_total"] == Decimal("0.05")
+
+def sell(world: World, numbers: range) -> None:
+    world.kafka.produce(0, [sale(number) for number in numbers], START)
+    ingest = Ingest(world)
+    ingest.read({0: 100}, 1_000_000, is_sent=True)
+    ingest.checkpoint()
+
+
+def served(world: World) -> manifest.Manifest:
+    found = manifest.read(world.lake)
+    assert found is not None
+    return found
+
+
+def test_a_snapshot_is_made_of_what_a_process_that_died_had_committed(world: World) -> None:
+    """Law: a snapshot that is owed is written by the next process, though no sale comes; once."""
+    sell(world, range(5, 9))
+    died = Views(world)
+    died.take(10)
+    died._checkpoint()
+    assert served(world).sequence < died._stage._sequence
+    heir = Views(world)
+    heir._stage.turn()
+    written = served(world)
+    assert written.sequence == died._stage._sequence
+    heir._stage.turn()
+    assert served(world) == written
+    assert {
+        json.loads(value)["ventes_count"]
+        for (topic, _), value in world.served.published.items()
+        if topic == "vues-hourly_sales"
+    } == {9}
+
+
+def test_state_of_another_format_is_refused(world: World) -> None:
+    """Law: what a program wrote that had a window a key is never gone on from: it is named, and so is the way over."""
+    del world.served.views_state["format"]
+    views = Views(world)
+    with pytest.raises(StateError, match=r"format 1; this program has 2.*salesviews rebuild.*served meanwhile"):
+        views._stage.turn()
+
+
+@pytest.mark.parametrize("table", [lake.CLEAN, lake.REJECTED], ids=lambda table: table.name)
+def test_a_silver_that_lacks_what_was_counted_is_refused(world: World, table: lake.Table) -> None:
+    """Law: nothing is added to an appended table that does not reach to where counting goes on: a hole would stay."""
+    world.kafka.produce(0, [b"{"], START)
+    sell(world, range(5, 6))
+    views = Views(world)
+    views.take(10)
+    views.checkpoint()
+    shutil.rmtree(world.lake.uri(table))
+    views = Views(world)
+    with pytest.raises(GapError, match=rf"{table.name} in .* were counted.*salesviews rebuild"):
+        views._stage.turn()
+
+
+def test_who_lost_the_typed_batches_meanwhile_ends(world: World) -> None:
+    """Law: a process to which typed batches come that do not join on those it counted adds nothing."""
+    sleeper = Views(world)
+    sell(world, range(5, 6))
+    sleeper.take(1)
+    sell(world, range(6, 7))
+    sell(world, range(7, 8))
+    sleeper._next += 1
+    with pytest.raises(FencedError, match="another views process counted in between"):
+        sleeper.take(10)

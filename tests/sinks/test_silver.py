@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from checkpoints import NOTHING, Published, rows_of
 
 from salesviews import lake, manifest
 from salesviews.errors import DefinitionError, FencedError, StateError
 from salesviews.lake import Lake, Table
 from salesviews.tables import files
 from salesviews.typed import SourcePartition
+from salesviews.view_rows import DAY_MS, ViewRows
 from salesviews.views import HOURLY_SALES, QUALITE, VENTES_PAR_PRODUIT
-from sinks.contents import Change
-from sinks.silver import SilverSink, Take, ViewChange
+from sinks.silver import Reached, SilverSink, Take
 
 SOURCE = SourcePartition("id-a", 0, "ventes")
 HOUR_MS = 3_600_000
@@ -22,15 +23,21 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 class Simulation:
     """The stream before the sink: one sale of 1.00 an offset, in hour ``offset % 3`` and month ``offset % 2``.
 
-    ``run(first, last)`` adds the take of those sales, and the sums as Quix Streams' state would have them after it.
+    ``run(first, last)`` adds the take of those sales, and the sums as Quix Streams' state would have them after it;
+    ``write`` then makes a checkpoint, and a snapshot of it.
+
+    :param reached: what Kafka has committed
     """
 
     def __init__(self, target: Lake) -> None:
         self.target = target
+        self.reached = NOTHING
 
     def sink(self) -> SilverSink:
-        made = SilverSink(self.target, lambda: NOW, 0, 30)
+        """A new process, that goes on from the last checkpoint that Kafka committed."""
+        made = SilverSink(self.target, lambda: NOW, 0, 30, Published(), 100)
         made.start()
+        made.begin(self.reached, {})
         return made
 
     @staticmethod
@@ -53,20 +60,36 @@ class Simulation:
             for offset in range(first, last + 1)
         ]
         clean = pa.Table.from_pylist(rows, schema=lake.CLEAN.schema)
-        sink.add(Take(clean, lake.REJECTED.schema.empty_table(), first, last, {SOURCE: last + 1}, True))
-        for start_ms in {self.start_ms(offset) for offset in range(first, last + 1)}:
-            count = sum(self.start_ms(offset) == start_ms for offset in range(last + 1))
-            sink.add(ViewChange(HOURLY_SALES, Change((), start_ms, [count, count * 100, count])))
-            messages = [count] + [0] * (len(QUALITE.measures) - 1)
-            sink.add(ViewChange(QUALITE, Change(("valide",), start_ms, messages)))
-        day_ms = {self.start_ms(offset) // (24 * HOUR_MS) * 24 * HOUR_MS for offset in range(first, last + 1)}
-        for start_ms in day_ms:
-            count = sum(
-                self.start_ms(offset) // (24 * HOUR_MS) * 24 * HOUR_MS == start_ms for offset in range(last + 1)
-            )
-            sink.add(
-                ViewChange(VENTES_PAR_PRODUIT, Change(("Café", "Épicerie"), start_ms, [count, count * 100, count]))
-            )
+        nothing = lake.REJECTED.schema.empty_table()
+        changed = self.sums(range(first, last + 1), last)
+        sink.add(Take(clean, nothing, last, {SOURCE: last + 1}, True, changed))
+
+    def sums(self, offsets: range, last: int) -> list[ViewRows]:
+        """The rows of views that some sales change, as they are after a last one."""
+        hours = {self.start_ms(offset) for offset in offsets}
+        days = {start_ms // DAY_MS * DAY_MS for start_ms in hours}
+        of_hours = {start_ms: sum(self.start_ms(each) == start_ms for each in range(last + 1)) for start_ms in hours}
+        of_days = {
+            day_ms: sum(self.start_ms(each) // DAY_MS * DAY_MS == day_ms for each in range(last + 1)) for day_ms in days
+        }
+        zeros = [0] * (len(QUALITE.measures) - 1)
+        return [
+            rows_of(HOURLY_SALES, *(((), start_ms, [n, n * 100, n]) for start_ms, n in of_hours.items())),
+            rows_of(QUALITE, *((("valide",), start_ms, [n, *zeros]) for start_ms, n in of_hours.items())),
+            rows_of(
+                VENTES_PAR_PRODUIT,
+                *((("Café", "Épicerie"), start_ms, [n, n * 100, n]) for start_ms, n in of_days.items()),
+            ),
+        ]
+
+    def write(self, sink: SilverSink) -> None:
+        sink.flush()
+        taken = sink._takes
+        sink.committed()
+        if taken:
+            self.reached = Reached(taken[-1].sequence, taken[-1].positions, True)
+        for _ in sink.snapshot():
+            pass
 
     def shown(self) -> tuple[int, dict[str, list[dict[str, object]]]]:
         """What a reader of the newest manifest sees: its sequence, and each table."""
@@ -94,7 +117,7 @@ def expected(tmp_path: Path) -> Callable[[int], tuple[int, dict[str, list[dict[s
         undisturbed = Simulation(Lake(str(tmp_path / f"undisturbed-{last}")))
         sink = undisturbed.sink()
         undisturbed.run(sink, 0, last)
-        sink.flush()
+        undisturbed.write(sink)
         return undisturbed.shown()
 
     return run
@@ -113,7 +136,7 @@ def test_checkpoints_add_up(simulation: Simulation, expected: Callable[[int], ob
     sink = simulation.sink()
     for last in range(10):
         simulation.run(sink, last, last)
-        sink.flush()
+        simulation.write(sink)
     assert simulation.shown() == expected(9)
 
 
@@ -121,7 +144,7 @@ def test_only_tables_that_changed_are_written(simulation: Simulation) -> None:
     """Law: a view without changes keeps its version, in the table and in the manifest."""
     sink = simulation.sink()
     simulation.run(sink, 0, 4)
-    sink.flush()
+    simulation.write(sink)
     found = manifest.read(simulation.target)
     assert found is not None
     assert found.tables["silver/hourly_sales"] == 1
@@ -156,12 +179,13 @@ def test_a_crash_at_any_step_changes_nothing(
 ) -> None:
     """Law: a sink that dies before or after any of its commits leaves what its successor makes exact again.
 
-    The successor starts from the state of the last Kafka transaction and takes the same sales, cut as it pleases; each
-    snapshot that it shows is that of an undisturbed sink, and snapshots never go back.
+    The successor starts from the state of the last Kafka transaction: before it, it takes the same sales, cut as it
+    pleases; after it, the rows that changed are owed. Each snapshot that it shows is that of an undisturbed sink, and
+    snapshots never go back.
     """
     sink = simulation.sink()
     simulation.run(sink, 0, 3)
-    sink.flush()
+    simulation.write(sink)
 
     def crash_at(table: Table) -> None:
         if table.name == step:
@@ -175,12 +199,11 @@ def test_a_crash_at_any_step_changes_nothing(
         commit(self, handle, table, *rest)
         crash_at(table)
 
-    def appending(self: SilverSink, table: Table, *rest: object) -> int:
+    def appending(self: SilverSink, table: Table, *rest: object) -> None:
         if is_before:
             crash_at(table)
         append(self, table, *rest)
         crash_at(table)
-        return self._lake.open(table).version()
 
     def writing_manifest(self: SilverSink, *rest: object) -> None:
         if is_before:
@@ -194,17 +217,21 @@ def test_a_crash_at_any_step_changes_nothing(
         patched.setattr(SilverSink, "_append", appending)
         simulation.run(sink, 4, 9)
         with pytest.raises(CrashError):
-            sink.flush()
+            simulation.write(sink)
 
     shown_before, _ = simulation.shown()
     successor = simulation.sink()
-    simulation.run(successor, 4, next_cut)
-    successor.flush()
+    if simulation.reached.sequence == 9:
+        successor.owe(simulation.sums(range(4, 10), 9))
+        next_cut = 9
+    else:
+        simulation.run(successor, 4, next_cut)
+    simulation.write(successor)
     shown, _ = after = simulation.shown()
     assert shown >= shown_before
     assert after == expected(shown)
     simulation.run(successor, next_cut + 1, 11)
-    successor.flush()
+    simulation.write(successor)
     assert simulation.shown() == expected(11)
 
 
@@ -213,15 +240,18 @@ def test_sums_that_are_not_what_came_are_never_served(simulation: Simulation, co
     """Law: where a view gains more or less than the takes have, whatever became of its state, no snapshot is made."""
     sink = simulation.sink()
     simulation.run(sink, 0, 5)
-    sink.flush()
+    simulation.write(sink)
     before = simulation.shown()
     simulation.run(sink, 6, 6)
-    of_hour = Change((), simulation.start_ms(6), [count, 100 * count, count])  # it has one sale, and gains one
-    sink.add(ViewChange(HOURLY_SALES, of_hour))
+    sink.flush()
+    sink.committed()
+    # It has one sale, and gains one.
+    sink.owe([rows_of(HOURLY_SALES, ((), simulation.start_ms(6), [count, 100 * count, count]))])
     with pytest.raises(
         StateError, match=rf"hourly_sales {count - 1} ventes more than snapshot 2 has, but 1 came since"
     ):
-        sink.flush()
+        for _ in sink.snapshot():
+            pass
     assert simulation.shown() == before
 
 
@@ -229,13 +259,12 @@ def test_what_counts_otherwise_adds_nothing(simulation: Simulation) -> None:
     """Law: a process that remembers ids for another time than the figures were counted with does not add to them."""
     sink = simulation.sink()
     simulation.run(sink, 0, 4)
-    sink.flush()
+    simulation.write(sink)
     before = simulation.shown()
-    other = SilverSink(simulation.target, lambda: NOW, 0, 7)
+    other = SilverSink(simulation.target, lambda: NOW, 0, 7, Published(), 100)
     other.start()
-    simulation.run(other, 5, 5)
     with pytest.raises(DefinitionError, match=r"SALESVIEWS_DEDUP_DAYS=30, this process has 7"):
-        other.flush()
+        other.begin(simulation.reached, {})
     assert simulation.shown() == before
 
 
@@ -245,13 +274,13 @@ def test_a_sink_that_was_replaced_ends_and_spoils_nothing(
     """Law: a process that wakes up after another one took over finds another manifest, and ends without a trace."""
     sleeper = simulation.sink()
     simulation.run(sleeper, 0, 3)
-    sleeper.flush()
+    simulation.write(sleeper)
     successor = simulation.sink()
     simulation.run(successor, 4, 6)
-    successor.flush()
+    simulation.write(successor)
     simulation.run(sleeper, 4, 9)
     before = {table.name: simulation.target.open(table).version() for table in lake.SILVER}
     with pytest.raises(FencedError, match="Another process writes the figures"):
-        sleeper.flush()
+        simulation.write(sleeper)
     assert {table.name: simulation.target.open(table).version() for table in lake.SILVER} == before
     assert simulation.shown() == expected(6)

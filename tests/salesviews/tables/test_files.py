@@ -6,11 +6,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
+from deltalake import WriterProperties, write_deltalake
 
 from salesviews import views
 from salesviews.errors import LakeError
-from salesviews.lake import OVERWRITTEN, Lake, Table, of_roll_up, of_view
+from salesviews.lake import CLEAN, OVERWRITTEN, Lake, Table, of_roll_up, of_view
 from salesviews.tables import files
 
 
@@ -116,3 +116,48 @@ def test_the_file_over_which_duckdb_failed_is_found(lake: Lake) -> None:
     (Path(lake.uri(table)) / path).write_bytes(b"PAR1")
     found = files.find_unreadable(lake, listing, ValueError("something"), lambda: None)
     assert path in str(found)
+
+
+def test_spans_say_between_which_values_a_file_is(lake: Lake) -> None:
+    """The log tells the bounds of a column, by file; a file without rows has none, and is left out."""
+    lake.create(CLEAN)
+    for sequences in ([-5, 7], [8], []):
+        put_sales(lake, sequences)
+    spans = files.spans(lake.open(CLEAN), CLEAN, "sequence")
+    assert sorted((span.partition, span.rows, span.low, span.high) for span in spans) == [
+        ((2026, 2), 1, 8, 8),
+        ((2026, 2), 2, -5, 7),
+    ]
+
+
+def test_a_file_whose_values_the_log_does_not_tell_may_have_any(lake: Lake) -> None:
+    """Law: a file is only passed over where the log says that it can be."""
+    lake.create(CLEAN)
+    lake.open(CLEAN).alter.set_table_properties({"delta.dataSkippingNumIndexedCols": "1"})
+    put_sales(lake, [1, 2])
+    [span] = files.spans(lake.open(CLEAN), CLEAN, "sequence")
+    assert (span.low, span.high) == (-(2**63), 2**63 - 1)
+
+
+def test_row_groups_out_of_bounds_are_not_read(lake: Lake) -> None:
+    """Law: of a file, the row groups that have some value within the bounds come whole, with their partition."""
+    lake.create(CLEAN)
+    put_sales(lake, list(range(30)), WriterProperties(max_row_group_size=10))
+    handle = lake.open(CLEAN)
+    [span] = files.spans(handle, CLEAN, "sequence")
+    listing = files.of_handle(handle, CLEAN)
+    for bounds, expected in (
+        ((10, 19), range(10, 20)),
+        ((9, 10), range(20)),
+        ((30, 40), range(0)),
+        ((-5, 99), range(30)),
+    ):
+        found = list(files.batches_within(lake, listing, span, ("sequence", "mois"), "sequence", bounds, 4))
+        assert [each for batch in found for each in batch.column("sequence").to_pylist()] == list(expected)
+        assert {each for batch in found for each in batch.column("mois").to_pylist()} <= {2}
+
+
+def put_sales(lake: Lake, sequences: list[int], properties: WriterProperties | None = None) -> None:
+    rows = [{"sequence": sequence, "annee": 2026, "mois": 2} for sequence in sequences]
+    values = pa.Table.from_pylist(rows, schema=CLEAN.schema)
+    write_deltalake(lake.open(CLEAN), values, mode="append", writer_properties=properties)
