@@ -19,7 +19,7 @@ help:
 	@echo 'make test    format, lint, types and tests: WORKERS=0, or several at once; BROWSER=path, or found or brought'
 	@echo 'make test-s3  the tests on an object store, which is built with Go'
 	@echo 'make lint    format, lint and types only'
-	@echo 'make bench   how long a sale takes'
+	@echo 'make bench   the whole product on real and made sales, all figures checked: INPUT="tpch wide"'
 	@echo 'make sweep   crashes at every step of the checkpoints, several times over: ROUNDS=2 SEED=4'
 	@echo 'make chaos   everything goes wrong at random, under load: SECONDS=120 SEED=random'
 	@echo 'make fuzz    random messages through the parser, against the witness: SECONDS=60 SEED=random'
@@ -57,7 +57,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/whole.py $(foreach input,$(INPUT),--input $(input))
 
 sweep: $(READY)
 	$(BIN)/pytest tests/integration/test_crash_points.py tests/integration/test_crashes_of_stages.py \

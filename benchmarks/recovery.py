@@ -2,59 +2,36 @@
 
     python benchmarks/recovery.py [--rounds 5] [--rate 200]
 
-In each round each process is killed once, in turn. At that moment a sale of a product of its own is produced; the
-recovery time is until the API first answers with it: the process was started again, found where it was, and a snapshot
-has arrived. A round has one such sale without a kill too, to compare with. The API is asked every 50 ms.
+In each round each process is killed once, in turn. At that moment a sale is produced; the recovery time is until the
+API's figures first cover it: the process was started again, found where it was, and a snapshot has arrived. A round has
+one such sale without a kill too, to compare with. The API is asked every 50 ms.
 """
 
 import argparse
 import signal
 import statistics
-import subprocess
+import tempfile
 import threading
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
 
 import psutil
-from confluent_kafka import Producer
-from freshness import ASK_INTERVAL_S, get, running, sale
+from confluent_kafka import Message
+from inputs import INPUTS
+from product import TOPIC, Product
+from sales import Sales
+from traffic import send_live
 
 from salesviews.machine.supervisor import HEALTHY_S
-from salesviews.settings import Settings
 
+CHECKOUT = Path(__file__).parents[1]
 KILLED = ("", "web", "ingest", "views", "broker")
+READY_S = 300
 LONGEST_S = 180.0
-
-
-class Sales:
-    """Sales at a steady rate, and the tracers among them."""
-
-    def __init__(self, used: Settings, rate: int) -> None:
-        self._used = used
-        self._producer = Producer({**used.kafka_config, "linger.ms": 5, "log_level": 0})
-        self._rate = rate
-        self._lock = threading.Lock()
-        self._identity = 0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._sell)
-
-    def __enter__(self) -> "Sales":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def produce(self, product: str) -> None:
-        with self._lock:
-            self._identity += 1
-            self._producer.produce(self._used.topic, sale(self._identity, product), key=str(self._identity))
-        self._producer.poll(0)
-
-    def _sell(self) -> None:
-        while not self._ended.wait(1 / self._rate):
-            self.produce("Produit")
+ASK_INTERVAL_S = 0.05
+LONG_S = 24 * 3600
 
 
 def kill(supervisor: psutil.Process, command: str) -> None:
@@ -66,15 +43,25 @@ def kill(supervisor: psutil.Process, command: str) -> None:
             each.send_signal(signal.SIGKILL)
 
 
-def arrival_s(used: Settings, product: str) -> float:
-    """Seconds until the API answers with a product."""
-    start = time.monotonic()
-    while time.monotonic() - start < LONGEST_S:
-        with suppress(OSError):
-            if any(row["produit_nom"] == product for row in get(used, "/api/aggregated_sales")["data"]):
-                return time.monotonic() - start
-        time.sleep(ASK_INTERVAL_S)
-    raise SystemExit(f"{product} did not arrive within {LONGEST_S:g} s")
+def arrival_s(product: Product, message: str) -> float:
+    """Seconds from the produce call of a message until the API's figures cover it."""
+    start_s = time.monotonic()
+    places: list[tuple[int, int]] = []
+
+    def delivered(_error: object, taken: Message) -> None:
+        places.append((taken.partition(), taken.offset()))
+
+    producer = product.producer()
+    producer.produce(TOPIC, message, on_delivery=delivered)
+    while producer.flush(1) and time.monotonic() - start_s < LONGEST_S:
+        pass
+
+    def is_served() -> bool:
+        positions = product.served_positions()
+        return all(positions.get(partition, 0) > offset for partition, offset in places)
+
+    product.until(is_served, "up", LONGEST_S, ASK_INTERVAL_S)
+    return time.monotonic() - start_s
 
 
 def main() -> None:
@@ -83,16 +70,24 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=200, help="sales a second")
     arguments = parser.parse_args()
     measured: dict[str, list[float]] = {command: [] for command in KILLED}
-    with running(stderr=subprocess.DEVNULL) as (used, pipeline), Sales(used, arguments.rate) as sales:
-        supervisor = psutil.Process(pipeline.pid)
-        for number in range(arguments.rounds):
-            for command, times in measured.items():
-                if command:
-                    kill(supervisor, command)
-                product = f"Traceur {number} {command}"
-                sales.produce(product)
-                times.append(arrival_s(used, product))
-    print(f"{arguments.rounds} rounds at {arguments.rate} sales/s, snapshots every {used.snapshot_interval_s:g} s")
+    with tempfile.TemporaryDirectory(prefix="salesviews-recovery-") as folder:
+        sales = Sales(Path(folder) / "sales.duckdb")
+        sales.prepare_live(INPUTS["generator"], 1, datetime.now(UTC))
+        [[(_, message)]] = sales.messages(sales.add_live(1, datetime.now(UTC)))
+        product = Product(CHECKOUT, Path(folder) / "run")
+        product.folder.mkdir()
+        supervisor = psutil.Process(product.start("up").pid)
+        try:
+            product.until(lambda: product.has_said("up", "Dashboard: "), "up", READY_S)
+            threading.Thread(target=send_live, args=(product, sales, arguments.rate, LONG_S), daemon=True).start()
+            for _ in range(arguments.rounds):
+                for command, times in measured.items():
+                    if command:
+                        kill(supervisor, command)
+                    times.append(arrival_s(product, message))
+        finally:
+            product.stop_all()
+    print(f"{arguments.rounds} rounds at {arguments.rate} sales/s")
     for command, times in measured.items():
         spread = f"{min(times):.1f} to {max(times):.1f} s"
         print(f"{command or 'no kill':>8}: median {statistics.median(times):5.1f} s, {spread}")
