@@ -18,17 +18,18 @@ POLL_MS = 300_000
 
 SESSION_MS = 10_000
 
-CHECKPOINT_S = 5.0
+CHECKPOINT_S = 10.0
 """A checkpoint is due when so many seconds went into its takes."""
 
-CHECKPOINT_PAGES = 30_000
-"""Or when so many pages were written: each is two messages of a changelog, at some 10 us of CPU each."""
+CHECKPOINT_PAGES = 50_000
+"""Or when so many pages were written: each is a message of a changelog, at some 10 us of CPU."""
 
 TURN_S = 30.0
 """So many seconds of a turn go into a snapshot at most; a piece that was begun comes to its end."""
 
-TAKE_S = 1.5
-"""A take is as large as can be counted in about so many seconds, by what the one before it cost."""
+TAKE_S = 5.0
+"""A take is as large as can be counted in about so many seconds, by what the one before it cost. Of sales that are
+scattered over years, smaller takes write the same pages again and again."""
 
 TAKE_BYTES = 32 * 1024 * 1024
 """And at most so large: all of it is in memory several times."""
