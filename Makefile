@@ -7,8 +7,8 @@ UV_VERSION = 0.13.9
 BIN = .venv/bin
 READY = .venv/ready
 UPLOT ?= 1.6.32
-# 0: one test after the other. 2 or 3 take half the time; on two cores, tests of whole pipelines then wait for each other.
-WORKERS ?= 0
+# Tests that run at once, each with a broker of its own; 0: one after the other.
+WORKERS ?= 2
 VENDOR = web/static/vendor
 MINIO ?= $(HOME)/.cache/salesviews/bin/minio
 SOURCES = salesviews sinks processors web tests benchmarks
@@ -16,7 +16,7 @@ SOURCES = salesviews sinks processors web tests benchmarks
 help:
 	@echo 'make demo    the whole pipeline on simulated sales, with a dashboard; Ctrl-C ends it'
 	@echo 'make up      the same without the simulated sales'
-	@echo 'make test    format, lint, types and tests: WORKERS=0, or several at once; BROWSER=path, or found or brought'
+	@echo 'make test    format, lint, types and tests: WORKERS=2 at once, 0 one by one; BROWSER=path, or found or brought'
 	@echo 'make test-s3  the tests on an object store, which is built with Go'
 	@echo 'make lint    format, lint and types only'
 	@echo 'make bench   the whole product on real and made sales, all figures checked: INPUT="tpch wide"'
