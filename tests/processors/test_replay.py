@@ -1,4 +1,5 @@
 import itertools
+import math
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -520,10 +521,8 @@ def test_only_the_time_that_is_asked_for_is_filled(played: Played) -> None:
     played.lake.open(lake.BRONZE).delete("offset % 2 = 0")
     played.run(since=since)
     rows = played.rows()
-    firsts = {
-        partition: min((offset for (at, offset), time in times.items() if at == partition and time >= since), default=0)
-        for partition in range(3)
-    }
+    after = [place for place, time in times.items() if time >= since]
+    firsts = {at: min((offset for each, offset in after if each == at), default=math.inf) for at in range(3)}
     for partition, offset in times:
         assert ((partition, offset) in rows) == (offset % 2 == 1 or offset >= firsts[partition])
     _delete_lake(played)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from aging import INTERVAL, RETENTION, SOURCE, AgingLake, contents, data_files, log_files, tree
+from checkpoints import write_snapshot
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.table import TableOptimizer
 
@@ -118,7 +119,7 @@ def test_recorded_positions_survive(aging: AgingLake) -> None:
     for offset in range(25):
         aging.add(offset)
     aging.bronze.flush()
-    aging.silver.flush()
+    write_snapshot(aging.silver)
     assert aging.lake.open(lake.BRONZE).to_pyarrow_dataset().count_rows() == 25
     assert [row["vente_id"] for row in contents(aging.lake, aging.newest())[lake.CLEAN.name]] == sorted(
         range(25), key=str
