@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from processors.key_digests import mixed
 from processors.run_files import Entries
 from processors.sorted_runs import SortedRuns, first_pairs
 from salesviews import event, views
@@ -70,7 +71,7 @@ class NewClients:
         clients = sales.column("client_id").to_numpy().view(np.uint64)
         first, second = self._group_hashes(sales)
         months = _months(sales.column("timestamp")).view(np.uint64) << _HASH_BITS
-        keys = months | (_mixed(first + _mixed(clients)) >> np.uint64(_MONTH_BITS))
+        keys = months | (mixed(first + mixed(clients)) >> np.uint64(_MONTH_BITS))
         return keys.view(np.int64), (second ^ clients).view(np.int64)
 
     def _group_hashes(self, sales: pa.Table) -> tuple[UInt64s, UInt64s]:
@@ -86,13 +87,6 @@ class NewClients:
             words = np.frombuffer(digests, _WORDS).astype(np.uint64).reshape(-1, 2)
             sums += words[encoded.indices.to_numpy()]
         return sums[:, 0], sums[:, 1]
-
-
-def _mixed(words: UInt64s) -> UInt64s:
-    """Each bit depends on all; no two words become the same (the finalizer of SplitMix64)."""
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
 
 
 def _months(timestamps: Any) -> Int64s:

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from salesviews.arrays import Int64s, Words
+from salesviews.arrays import Int64s, UInt64s, Words
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -23,8 +23,6 @@ def of_columns(columns: Sequence[pa.ChunkedArray | pa.Array]) -> Words:
 
     :return: of two rows and a column for each row of the table
     """
-    if not columns:
-        return np.repeat(_digests([()]), 0, axis=1)
     codes = np.zeros(len(columns[0]), np.int64)
     dictionaries = []
     for column in columns:
@@ -48,12 +46,11 @@ def of_nothing(rows: int) -> Words:
 def at_starts(digests: Words, starts_ms: Int64s) -> Words:
     """The digests of keys at the starts of their windows. Of one key, no two starts share a word."""
     starts = starts_ms.astype(np.uint64)
-    return np.stack((digests[0] ^ _mixed(starts), digests[1] ^ starts))
+    return np.stack((digests[0] ^ mixed(starts + _GOLDEN), digests[1] ^ starts))
 
 
-def _mixed(words: Words) -> Words:
-    """A bijection of 64-bit words after which neighbours are far apart (the finalizer of SplitMix64)."""
-    words = words + _GOLDEN
+def mixed(words: UInt64s) -> UInt64s:
+    """Each bit depends on all; no two words become the same (the finalizer of SplitMix64)."""
     words = (words ^ (words >> np.uint64(30))) * _MIX_1
     words = (words ^ (words >> np.uint64(27))) * _MIX_2
     return words ^ (words >> np.uint64(31))

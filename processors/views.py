@@ -13,7 +13,7 @@ One process counts; a second one waits as standby. A checkpoint, in order:
 
 A crash before 3 takes the same batches again, from the state of the last transaction; the sink drops what is appended
 already. A crash after 3 restores the local state from the changelogs. Between checkpoints, a snapshot is written in
-pieces; what it owes after a crash is found again (``Stage.begin``).
+pieces; what it owes after a crash is found again (``Stage``).
 """
 
 import logging

@@ -45,7 +45,7 @@ def test_new_clients_add_up_to_distinct_clients(batches: list[tuple[list[tuple],
     """
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patches:
         if is_colliding:
-            patches.setattr(clients, "_mixed", lambda words: words & ~words)
+            patches.setattr(clients, "mixed", lambda words: words & ~words)
         files = Path(folder)
         known = clients_in(files)
         counted: list[tuple] = []
